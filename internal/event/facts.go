@@ -1,0 +1,122 @@
+package event
+
+// Facts is what inventory and graph knew when the event happened: the lineage
+// of the actor's credential, what the actor did before, and what the object was.
+// Ages are in seconds, -1 when the beginning was not seen.
+type Facts struct {
+	// SessionEnd is set on the ResponseComplete record of a streaming request
+	// whose ResponseStarted record was seen: nothing new happened but the end.
+	SessionEnd bool
+	// Cascade is set on requests that an earlier one explains: deletes of the
+	// namespace controller in a namespace being deleted, of the garbage
+	// collector after an owner's deletion.
+	Cascade bool
+
+	Actor  ActorFacts
+	Target TargetFacts
+	Change ChangeFacts
+	Grants GrantFacts
+}
+
+// ActorFacts is the lineage and recent behaviour of the credential in use.
+type ActorFacts struct {
+	System       bool // a genuine control-plane component or built-in controller
+	Controller   bool // a workload's own service account from its own pod, with a routine older than an hour of log or a list+watch pattern
+	FirstSeen    bool // first event of this credential
+	AgeS         int  // since the credential was first seen or issued
+	NewNetwork   bool // seen before, but never from this network (/24, /64)
+	Networks     int  // networks it was seen from, this one included
+	Concurrent   bool // another network used it within the last 10 minutes
+	NewAgent     bool // seen before, but never with this user-agent family
+	PodMismatch  bool // bound to a pod, used from neither that pod's nor its node's addresses
+	NodeMismatch bool // node identity from an address other than that node's
+	MintedBy     string
+	// MintedForeign is set when the token was issued by TokenRequest of an
+	// identity that is neither a kubelet, nor a control-plane component, nor
+	// the service account itself.
+	MintedForeign bool
+	// SecretReadBy names the other identity that read the Secret this
+	// credential comes from (legacy token, bootstrap token).
+	SecretReadBy  string
+	CertRequester string // who created the CSR this certificate comes from
+	CertApprover  string // who approved it
+
+	// A grant made in this log without which the request would have been refused.
+	NeedsGrant  string // binding or role, "ClusterRoleBinding/name"
+	GrantAgeS   int
+	GrantBy     string // who made it
+	SelfGranted bool   // made by this identity or by one its lineage leads back to
+
+	// Counted over the last 10 minutes of event time, this event included.
+	Refusals        int // 403 to this credential
+	AuthFailures    int // 401 to this address
+	ListedResources int // distinct resources listed
+	SecretsRead     int // distinct secrets got by name
+	SecretLists     int // lists of secrets
+	Deletes         int // distinct objects deleted, cascades excluded
+	DeletedKinds    int // distinct resources among them
+	Namespaces      int // distinct namespaces deleted
+	Execs           int // distinct pods entered
+	PodLogs         int // distinct pods whose log was read
+	RulesReviews    int // selfsubject*reviews
+	Requests        int // all requests
+	CloudServices   int // distinct cloud services called
+	CloudErrors     int // refused cloud calls
+
+	// Cloud lineage.
+	IssuedVia     string // web-identity, pod-identity, assume-role, instance, federation, key, ""
+	IssuedTo      string // principal that obtained the credential
+	IssuedToPod   string // "namespace/serviceaccount" or pod behind it
+	ForeignIssued bool   // used from another network than the one it was issued to
+	NodeRole      bool   // the credential of a node (instance profile, kubelet identity)
+}
+
+// TargetFacts is what was known of the object acted on.
+type TargetFacts struct {
+	Known          bool
+	AgeS           int
+	Creator        string // who created it, as far as the log shows
+	CreatedByActor bool   // by this identity
+	NamespaceAgeS  int
+	OwnerKind      string // top of the owner chain
+	OwnerName      string
+	ServiceAccount string   // of the pod entered or proxied to
+	Privileged     bool     // the pod entered: privileged, host namespaces or sensitive hostPath
+	HostPaths      []string // of the pod entered
+	ForgedOwner    bool     // pod claims a controller owner but its creator is not that controller
+	Mimics         string   // existing controller whose pods' names this new name imitates
+	Foreign        bool     // the object belongs to another identity's namespace or creator
+}
+
+// ChangeFacts is what the request changed.
+type ChangeFacts struct {
+	PodSpec         bool     // the pod template differs from what was known, or nothing was known
+	ImagesAdded     []string // images not in the template before
+	ContainersAdded []string // names of containers not in the template before (existing object only)
+	Injected        []string // containers in the response that the request did not name
+	InjectedBy      []string // webhook configurations credited for it
+	Unattributed    bool     // the stored object has containers, env or volumes that neither request nor webhook annotation explains
+	InjectorAgeS    int      // age of the youngest injecting configuration, -1 when older than the log
+	InjectorBy      string   // who configured it
+}
+
+// GrantFacts is what an RBAC object gives, in the vocabulary of docs/fields.md.
+type GrantFacts struct {
+	Powers       []string // what the role or the bound role allows
+	NewPowers    []string // of those, what its subjects or the role did not have before
+	ClusterWide  bool
+	SubjectNew   bool // every subject is a service account created by the same identity in this log (an installation)
+	SubjectSelf  bool // a subject is the actor itself, a group of it, or an identity its lineage leads to
+	WebhookAgeS  int  // webhook configurations: age of the service behind it
+	WebhookChart bool // service and namespace were created by the same identity in this log
+}
+
+func (f *Facts) reset() Facts {
+	return Facts{
+		Actor:  ActorFacts{AgeS: -1, GrantAgeS: -1},
+		Target: TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: f.Target.HostPaths[:0]},
+		Change: ChangeFacts{InjectorAgeS: -1, ImagesAdded: f.Change.ImagesAdded[:0], ContainersAdded: f.Change.ContainersAdded[:0],
+			Injected: f.Change.Injected[:0], InjectedBy: f.Change.InjectedBy[:0]},
+		Grants: GrantFacts{WebhookAgeS: -1, Powers: f.Grants.Powers[:0], NewPowers: f.Grants.NewPowers[:0]},
+	}
+}
