@@ -62,7 +62,9 @@ type linter struct {
 	src  *source
 }
 
-func (l *linter) warnf(p Position, format string, args ...any) { l.src.report(p, true, format, args...) }
+func (l *linter) warnf(p Position, format string, args ...any) {
+	l.src.report(p, true, format, args...)
+}
 
 // place is where an expression of the condition stands.
 func (l *linter) place(e ast.Expr) Position {

@@ -86,7 +86,7 @@ func BoolConst(e ast.Expr) (value, ok bool) {
 
 // unknownName is a dotted name that is neither field nor list.
 type unknownName struct {
-	root    string
+	path    string
 	offset  int
 	message string
 }
@@ -99,7 +99,7 @@ func (env *Env) unknownNames(a *ast.AST) []unknownName {
 	visit = func(e ast.Expr) {
 		if path, root := dotted(e); path != "" {
 			if msg := env.unknownMessage(path); msg != "" {
-				out = append(out, unknownName{root.AsIdent(), offsetOf(a.SourceInfo(), root.ID()), msg})
+				out = append(out, unknownName{path, offsetOf(a.SourceInfo(), root.ID()), msg})
 			}
 			return
 		}
@@ -149,19 +149,25 @@ func (env *Env) UnknownField(name string) string {
 	return fmt.Sprintf("unknown field %q%s", name, didYouMean(name, keys(env.fields)))
 }
 
-// nameIssues replaces cel-go's message for the root of an unknown dotted name.
+// about reports whether cel-go's issue is a consequence of this name.
+func (u unknownName) about(is Issue) bool {
+	return is.Offset >= u.offset && is.Offset <= u.offset+len(u.path) &&
+		(strings.HasPrefix(is.Message, "undeclared reference to") || strings.Contains(is.Message, "does not support field selection"))
+}
+
+// nameIssues replaces cel-go's messages about unknown dotted names. Names that
+// cel-go did not stumble over are macro variables or types.
 func nameIssues(issues []Issue, unknown []unknownName) []Issue {
-	for i, is := range issues {
-		if !strings.HasPrefix(is.Message, "undeclared reference to") {
-			continue
+	var out []Issue
+	for _, is := range issues {
+		if i := slices.IndexFunc(unknown, func(u unknownName) bool { return u.about(is) }); i >= 0 {
+			is = Issue{unknown[i].offset, unknown[i].message}
 		}
-		for _, u := range unknown {
-			if u.offset == is.Offset && strings.Contains(is.Message, "'"+u.root+"'") {
-				issues[i].Message = u.message
-			}
+		if !slices.Contains(out, is) {
+			out = append(out, is)
 		}
 	}
-	return issues
+	return out
 }
 
 func keys[V any](m map[string]V) []string {
