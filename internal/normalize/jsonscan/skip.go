@@ -29,25 +29,29 @@ func special(w uint64) uint64 {
 	return ((slash-lows)&^slash | ((w^lows*2)-lows*0x21)&^w) & highs
 }
 
+// plainEnd returns how far plain string text reaches from b[i], up to the last
+// few bytes of the input, which it does not look at. It is small enough to be
+// inlined where strings are short and many.
+func plainEnd(b []byte, i int) int {
+	for i+8 <= len(b) {
+		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
+		}
+		i += 8
+	}
+	return i
+}
+
 // stringEnd returns the index of the closing quote of the string whose first
 // byte after the opening quote is b[i]; with broken, of the first bad byte.
 func stringEnd(b []byte, i int) (int, strState) {
-	for i+8 <= len(b) {
-		m := special(binary.LittleEndian.Uint64(b[i:]))
-		if m == 0 {
-			i += 8
-			continue
-		}
-		i += bits.TrailingZeros64(m) >> 3
-		if b[i] == '"' {
-			return i, plain
-		}
-		break
+	if i = plainEnd(b, i); i < len(b) && b[i] == '"' {
+		return i, plain
 	}
 	return stringEndSlow(b, i)
 }
 
-// stringEndSlow goes on where stringEnd met an escape, a bad byte or the last
+// stringEndSlow goes on where plainEnd met an escape, a bad byte or the last
 // few bytes of the input.
 func stringEndSlow(b []byte, i int) (int, strState) {
 	state := plain
@@ -126,11 +130,14 @@ value:
 	}
 	switch c := b[i]; c {
 	case '"':
-		end, state := stringEnd(b, i+1)
-		if state == broken {
-			return end, stringFault(b, end)
+		if i = plainEnd(b, i+1); i >= len(b) || b[i] != '"' {
+			end, state := stringEndSlow(b, i)
+			if state == broken {
+				return end, stringFault(b, end)
+			}
+			i = end
 		}
-		i = end + 1
+		i++
 	case '{', '[':
 		if depth >= MaxDepth {
 			return i, "nested too deeply"
@@ -202,11 +209,14 @@ key:
 	if b[i] != '"' {
 		return i, "unexpected character, want a key"
 	}
-	end, state := stringEnd(b, i+1)
-	if state == broken {
-		return end, stringFault(b, end)
+	if i = plainEnd(b, i+1); i >= len(b) || b[i] != '"' {
+		end, state := stringEndSlow(b, i)
+		if state == broken {
+			return end, stringFault(b, end)
+		}
+		i = end
 	}
-	i = end + 1
+	i++
 	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
 		i++
 	}
