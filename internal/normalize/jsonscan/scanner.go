@@ -278,7 +278,24 @@ func (s *Scanner) KeyString() string {
 
 // Skip consumes the next value, checking it.
 func (s *Scanner) Skip() {
-	end, msg := skipValue(s.buf, s.pos, s.depth)
+	switch c := s.peek(); {
+	case c == '"':
+		end, state := stringEnd(s.buf, s.pos+1)
+		if state == broken {
+			s.fail(end, stringFault(s.buf, end))
+			return
+		}
+		s.pos = end + 1
+	case c == '{' || c == '[' || c == 0:
+		s.moveTo(skipValue(s.buf, s.pos, s.depth))
+	default:
+		s.moveTo(scalarEnd(s.buf, s.pos))
+	}
+}
+
+// moveTo takes the outcome of a skip: an error's place and message, or the
+// index behind the value.
+func (s *Scanner) moveTo(end int, msg string) {
 	if msg != "" {
 		s.fail(end, msg)
 		return
