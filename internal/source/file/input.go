@@ -15,13 +15,7 @@ func (r *Reader) begin() error {
 	if err := r.decompress(); err != nil {
 		return fmt.Errorf("reading %q: %w", r.name, err)
 	}
-	for len(r.buf) < headLen {
-		if err := r.fill(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return err
-		}
-	}
+	r.ensure(headLen)
 	r.head = bytes.Clone(r.buf[:min(len(r.buf), headLen)])
 	return nil
 }
@@ -60,6 +54,13 @@ func (r *Reader) fill() error {
 		if r.eof {
 			return io.EOF
 		}
+	}
+}
+
+// ensure reads until n bytes stand behind pos or the input ends. An error shows
+// again when they are used up.
+func (r *Reader) ensure(n int) {
+	for len(r.buf)-r.pos < n && r.fill() == nil {
 	}
 }
 
