@@ -33,7 +33,7 @@ func (r *Reader) fill() error {
 	if cap(r.buf)-len(r.buf) < minRead {
 		r.renew()
 	}
-	for {
+	for range maxEmptyReads {
 		n, err := r.src.Read(r.buf[len(r.buf):cap(r.buf)])
 		r.buf = r.buf[:len(r.buf)+n]
 		if n > 0 && r.newline == -1 {
@@ -55,7 +55,13 @@ func (r *Reader) fill() error {
 			return io.EOF
 		}
 	}
+	r.eof = true
+	r.fail = fmt.Errorf("reading %q: %w", r.name, io.ErrNoProgress)
+	return r.fail
 }
+
+// maxEmptyReads bounds reads that give neither data nor an error.
+const maxEmptyReads = 100
 
 // ensure reads until n bytes stand behind pos or the input ends. An error shows
 // again when they are used up.

@@ -211,6 +211,7 @@ func (r *Reader) value(c byte) (Record, *RecordError, error) {
 	if c != '{' {
 		return r.stray(c)
 	}
+	r.ensure(prefixLen)
 	f := quick(r.buf[r.pos:])
 	if f != 0 {
 		r.seen = true
