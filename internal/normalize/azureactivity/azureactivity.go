@@ -140,11 +140,17 @@ var succeeded = []string{"", "success", "succeeded", "start", "started", "begin"
 func (r *record) failure() (code, message string) {
 	result := first(string(r.ResultType), string(r.Status))
 	if slices.Contains(succeeded, strings.ToLower(result)) {
-		// Key Vault and others write Success and an HTTP code that is none.
+		// Key Vault and others write Success and an HTTP code that is none;
+		// Entra audit logs say it in the properties only.
 		var p struct {
-			HTTP normalize.Text `json:"httpStatusCode"`
+			HTTP   normalize.Text `json:"httpStatusCode"`
+			Result normalize.Text `json:"result"`
+			Reason normalize.Text `json:"resultReason"`
 		}
 		parsePart(r.Properties, &p)
+		if strings.EqualFold(string(p.Result), "failure") {
+			return "failure", normalize.Cut(string(p.Reason))
+		}
 		if n := first(string(p.HTTP), string(r.ResultSign)); len(n) == 3 && (n[0] == '4' || n[0] == '5') {
 			return first(string(r.ResultSign), n), normalize.Cut(string(r.ResultText))
 		}
