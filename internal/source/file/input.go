@@ -15,13 +15,7 @@ func (r *Reader) begin() error {
 	if err := r.decompress(); err != nil {
 		return fmt.Errorf("reading %q: %w", r.name, err)
 	}
-	for len(r.buf) < headLen {
-		if err := r.fill(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return err
-		}
-	}
+	r.ensure(headLen)
 	r.head = bytes.Clone(r.buf[:min(len(r.buf), headLen)])
 	return nil
 }
@@ -39,7 +33,7 @@ func (r *Reader) fill() error {
 	if cap(r.buf)-len(r.buf) < minRead {
 		r.renew()
 	}
-	for {
+	for range maxEmptyReads {
 		n, err := r.src.Read(r.buf[len(r.buf):cap(r.buf)])
 		r.buf = r.buf[:len(r.buf)+n]
 		if n > 0 && r.newline == -1 {
@@ -60,6 +54,19 @@ func (r *Reader) fill() error {
 		if r.eof {
 			return io.EOF
 		}
+	}
+	r.eof = true
+	r.fail = fmt.Errorf("reading %q: %w", r.name, io.ErrNoProgress)
+	return r.fail
+}
+
+// maxEmptyReads bounds reads that give neither data nor an error.
+const maxEmptyReads = 100
+
+// ensure reads until n bytes stand behind pos or the input ends. An error shows
+// again when they are used up.
+func (r *Reader) ensure(n int) {
+	for len(r.buf)-r.pos < n && r.fill() == nil {
 	}
 }
 

@@ -211,6 +211,7 @@ func (r *Reader) value(c byte) (Record, *RecordError, error) {
 	if c != '{' {
 		return r.stray(c)
 	}
+	r.ensure(prefixLen)
 	f := quick(r.buf[r.pos:])
 	if f != 0 {
 		r.seen = true
@@ -237,16 +238,10 @@ func (r *Reader) emit(raw []byte, n int, f Format) Record {
 // else 0. It is the fast path: most logs have one record a line, and looking
 // for the line break is ten times as fast as following the JSON.
 func (r *Reader) line() int {
-	if r.newline < r.pos && r.newline != -1 {
-		r.newline = r.lineBreak()
-		if r.newline == -1 && len(r.buf)-r.pos < chunkSize/8 && !r.eof {
-			if r.fill() != nil {
-				return 0 // the error shows again on the slow path
-			}
-			r.newline = r.lineBreak()
-		}
+	if r.newline < r.pos && !r.findLine() {
+		return 0
 	}
-	if r.newline < 0 || r.newline-r.pos > MaxRecord {
+	if r.newline-r.pos > MaxRecord {
 		return 0
 	}
 	b := r.buf[r.pos:r.newline]
@@ -268,11 +263,31 @@ func (r *Reader) line() int {
 	}
 }
 
-func (r *Reader) lineBreak() int {
-	if n := bytes.IndexByte(r.buf[r.pos:], '\n'); n >= 0 {
-		return r.pos + n
+// lookAhead is how far a line break is waited for before the JSON is followed
+// instead: a file without line breaks must not be searched again and again.
+const lookAhead = chunkSize / 8
+
+// findLine sets newline to the next line break at or behind pos, or to the end
+// of the input. It reports false when there is none near.
+func (r *Reader) findLine() bool {
+	for from := r.pos; ; {
+		if r.newline != -1 {
+			if n := bytes.IndexByte(r.buf[from:], '\n'); n >= 0 {
+				r.newline = from + n
+				return true
+			}
+		}
+		r.newline = -1
+		if r.eof {
+			r.newline = len(r.buf)
+			return true
+		}
+		seen := len(r.buf) - r.pos
+		if seen >= lookAhead || r.fill() != nil && !r.eof {
+			return false
+		}
+		from = r.pos + seen
 	}
-	return -1
 }
 
 // scan follows the value at pos to its end, or, when s stopped at a list
@@ -370,6 +385,7 @@ func (r *Reader) complete(s *scanner, n int) (Record, *RecordError) {
 
 // stray passes over something that is no object.
 func (r *Reader) stray(c byte) (Record, *RecordError, error) {
+	r.ensure(headLen)
 	if !r.seen && r.base+int64(r.pos) < headLen && looksBinary(r.buf[r.pos:]) {
 		return Record{}, nil, r.unknownFormat()
 	}
@@ -416,7 +432,7 @@ func excerpt(b []byte) string {
 
 // looksBinary reports whether b does not begin like text.
 func looksBinary(b []byte) bool {
-	b = b[:min(len(b), 512)]
+	b = b[:min(len(b), headLen)]
 	for i := 0; i < len(b); {
 		c, n := utf8.DecodeRune(b[i:])
 		if c == utf8.RuneError && n == 1 && utf8.FullRune(b[i:]) || c < ' ' && (c < '\t' || c > '\r') && c != 0x1b {
