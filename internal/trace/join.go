@@ -131,7 +131,7 @@ func (t *Tracer) addLink(u, v uint32, s slot) {
 		o.first, o.last = min(o.first, s.first), max(o.last, s.last)
 		if *o != old {
 			t.queue = append(t.queue, u, v)
-			t.touch(t.units.at(u).trace, true)
+			t.touch(t.units.at(u).trace, o.strength != old.strength)
 			t.propagate()
 		}
 		return

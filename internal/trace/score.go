@@ -62,9 +62,7 @@ func (t *Tracer) assess(x *record, at int64, only uint32) verdict {
 		}
 	}
 	v.chain = longestChain(v.tactics, &first)
-	c := math.Min(chainMax, 1+chainStep*float64(max(v.chain-1, 0)))
-	b := 1 + planeStep*float64(max(bits.OnesCount8(uint8(v.planes))-1, 0))
-	v.score = 100 * (1 - math.Exp(-v.z*c*b))
+	v.score = scoreOf(v.z, v.chain, v.planes)
 	return v
 }
 
@@ -174,7 +172,7 @@ func (t *Tracer) settleNow(tr uint32) {
 		t.setOrigin(x, o)
 	}
 	score := t.assess(x, x.last, 0).score
-	if best, alone := t.bestAlone(x); best != 0 && alone > score {
+	if best := t.bestAlone(x, score); best != 0 {
 		t.setOrigin(x, best)
 		score = t.assess(x, x.last, 0).score
 	}
@@ -198,20 +196,42 @@ func (t *Tracer) oldestEvidence(x *record) uint32 {
 	return best
 }
 
-// bestAlone returns the unit below full affinity that scores most by itself.
-func (t *Tracer) bestAlone(x *record) (uint32, float64) {
-	best, most := uint32(0), 0.0
+// bestAlone returns the unit below full affinity that scores most by itself,
+// if that is more than score.
+func (t *Tracer) bestAlone(x *record, score float64) uint32 {
+	best := uint32(0)
 	for _, m := range x.members {
 		e := t.evidenceOf(m)
-		if e.fwd[0].z == 0 || e.alpha >= 1 {
+		if e.fwd[0].z == 0 || e.alpha >= 1 || x.atMostAlone(m) <= score {
 			continue
 		}
 		s := t.assess(x, x.last, m).score
-		if s > most || s == most && best != 0 && t.older(m, best) {
-			best, most = m, s
+		if s > score || s == score && best != 0 && t.older(m, best) {
+			best, score = m, s
 		}
 	}
-	return best, most
+	return best
+}
+
+// atMostAlone bounds what a unit can score by itself, without the work of
+// scoring it.
+func (x *record) atMostAlone(unit uint32) float64 {
+	z, n, planes := 0.0, 0, event.Plane(0)
+	for i := range x.rows {
+		if r := &x.rows[i]; r.unit == unit && !r.suppressed {
+			z += r.peak * repeatMax
+			n++
+			planes |= r.planes
+		}
+	}
+	return scoreOf(z, n, planes)
+}
+
+// scoreOf is the score of evidence z with a chain of n tactics over planes.
+func scoreOf(z float64, n int, planes event.Plane) float64 {
+	c := math.Min(chainMax, 1+chainStep*float64(max(n-1, 0)))
+	b := 1 + planeStep*float64(max(bits.OnesCount8(uint8(planes))-1, 0))
+	return 100 * (1 - math.Exp(-z*c*b))
 }
 
 // setOrigin measures the affinity of every unit from origin: the greatest

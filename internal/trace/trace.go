@@ -184,7 +184,7 @@ type Trace struct {
 	Fingerprint event.ID    // shape of the trigger, what a Suppression names
 	SeeAlso     []TraceID   // traces that were not merged because of the size limit
 	MergedFrom  []TraceID   // younger ids that lead here
-	Dropped     int         // flag kinds left out because of the size limit
+	Dropped     int         // times a flag's row was left out because of the size limit
 }
 
 // Unit is one flagged unit of a trace.

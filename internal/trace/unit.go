@@ -86,7 +86,7 @@ func (t *Tracer) damping(u *unit, other UnitID, at int64) float64 {
 	if u.learnt {
 		return 0
 	}
-	h := binary.LittleEndian.Uint64(other[:8]) * 0x9E3779B97F4A7C15
+	h := mixKey(other)
 	register, rank := h&63, uint8(bits.TrailingZeros64(h>>6|1<<57))+1
 	if u.hub == 0 {
 		u.fan |= 1 << register
@@ -107,6 +107,15 @@ func (t *Tracer) damping(u *unit, other UnitID, at int64) float64 {
 		return 0
 	}
 	return f
+}
+
+// mixKey spreads a key over 64 bits. Keys are hashes already; the mixing serves
+// those that are not.
+func mixKey(k UnitID) uint64 {
+	h := binary.LittleEndian.Uint64(k[:8]) ^ bits.RotateLeft64(binary.LittleEndian.Uint64(k[8:])*0xBF58476D1CE4E5B9, 32)
+	h = (h ^ h>>30) * 0xBF58476D1CE4E5B9
+	h = (h ^ h>>27) * 0x94D049BB133111EB
+	return h ^ h>>31
 }
 
 // seedSketch starts a sketch with the neighbours of a bitmap; their ranks were
