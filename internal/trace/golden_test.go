@@ -167,7 +167,7 @@ func TestGoldenRoutine(t *testing.T) {
 			tr.Flag(f)
 		}
 	}
-	// The first week's flags would alert if they met; they are too weak alone.
+	// Each on a unit of its own: an hour of an alerting trace is not learned.
 	for h := range int64(400) {
 		f := flag(fmt.Sprint("a", h), "high", event.High, event.Execution, t0+h*hour)
 		f.Contexts[0] = id("workload")

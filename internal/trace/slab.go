@@ -7,7 +7,7 @@ type slab[T any] struct {
 	top    uint32 // highest index ever given out
 }
 
-const slabChunk = 512
+const slabChunk = 128
 
 func (s *slab[T]) at(i uint32) *T { return &s.chunks[i/slabChunk][i%slabChunk] }
 

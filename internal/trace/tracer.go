@@ -287,16 +287,16 @@ func (t *Tracer) dropTouched(tr uint32) {
 
 // settle scores the traces this step touched and reports what changed.
 func (t *Tracer) settle() {
-	for len(t.touched) > 0 {
-		tr := t.touched[0]
-		t.touched = t.touched[1:]
+	for _, tr := range t.touched { // nothing below touches a trace
 		t.traces.at(tr).queued = false
 		t.settleNow(tr)
 		t.alertOn(tr)
 	}
 	t.touched = t.touched[:0]
 	for _, id := range t.merged {
-		t.report(Merged, t.units.at(t.byID[id]).trace, id)
+		if i, ok := t.byID[id]; ok {
+			t.report(Merged, t.units.at(i).trace, id)
+		}
 	}
 	t.merged = t.merged[:0]
 }
@@ -455,7 +455,8 @@ func (t *Tracer) Lookup(id TraceID) (Trace, bool) {
 	return t.view(t.units.at(i).trace), true
 }
 
-// Traces returns all live traces, highest score first, then earliest, then by id.
+// Traces returns all live traces, highest score first, then earliest, then by
+// id; those that hold only context or suppressed flags, of score 0, too.
 func (t *Tracer) Traces() []Trace {
 	var out []Trace
 	for tr := uint32(1); tr <= t.traces.top; tr++ {

@@ -267,10 +267,14 @@ func (t *Tracer) sweep(n int) {
 	}
 }
 
+// evictTries bounds the search for a unit to evict.
+const evictTries = 4096
+
 // evictUnit makes room for one more unit: the next one under the clock hand
-// that is in no trace, passing over recently seen ones once.
+// that is in no trace, passing over recently seen ones once. Where traces hold
+// nearly all units none may be found; then their limits bound the memory.
 func (t *Tracer) evictUnit() {
-	for tries := 2 * int(t.units.top); tries > 0; tries-- {
+	for range min(evictTries, 2*int(t.units.top)) {
 		t.hand = t.hand%t.units.top + 1
 		u := t.units.at(t.hand)
 		if !u.live || u.trace != 0 {
