@@ -40,8 +40,8 @@ type request struct {
 	account   string
 	groups    []string
 
-	verb, group, resource, name, in string
-	path                            string // of a request for no resource
+	verb, group, resource, sub, name, in string
+	path                                 string // of a request for no resource
 }
 
 // NeededGrant returns the grant without which an allowed request would have been
@@ -182,12 +182,10 @@ func requestOf(e *event.Event) request {
 	r := &e.K8s
 	q := request{
 		user: subjectName(e), groups: subjectGroups(e), namespace: "", verb: r.Verb,
-		group: r.Group, resource: r.Resource, name: r.Name, in: r.Namespace,
+		group: r.Group, resource: r.Resource, sub: r.Subresource, name: r.Name, in: r.Namespace,
 	}
 	q.namespace, q.account = accountOf(q.user)
-	if r.Subresource != "" {
-		q.resource += "/" + r.Subresource
-	} else if r.Verb == "create" || r.Verb == "deletecollection" {
+	if r.Subresource == "" && (r.Verb == "create" || r.Verb == "deletecollection") {
 		q.name = "" // not known when the request was authorized
 	}
 	if r.Resource == "" {
@@ -250,14 +248,14 @@ func (q *request) allowed(p *event.PolicyRule) bool {
 	if !slices.Contains(p.Groups, "*") && !slices.Contains(p.Groups, q.group) {
 		return false
 	}
-	return matchesResource(p, q.resource) && (len(p.Names) == 0 || q.name != "" && slices.Contains(p.Names, q.name))
+	return matchesResource(p, q.resource, q.sub) && (len(p.Names) == 0 || q.name != "" && slices.Contains(p.Names, q.name))
 }
 
 // judgeOnce remembers verdicts until the RBAC graph changes.
 func (inv *Inventory) judgeOnce(e *event.Event) (Grant, bool) {
 	g, r := &inv.rbac, &e.K8s
 	if g.memoised != g.epoch {
-		g.memo.init(memoised, g.memo.ttl)
+		g.memo.init(maxVerdicts, g.memo.ttl)
 		g.memoised = g.epoch
 	}
 	inv.h.Reset()
@@ -377,37 +375,21 @@ func (inv *Inventory) allowedByRole(self event.ID, q *request, r *role) (Grant, 
 // of its groups.
 func (inv *Inventory) bindingsOf(q *request) []*binding {
 	g := &inv.rbac
-	if g.bySubject == nil || g.indexed != g.epoch {
-		inv.indexSubjects()
+	of := func(kind, namespace, name string) []*binding {
+		return g.bySubject[subjectKey(&g.h, event.Subject{Kind: kind, Namespace: namespace, Name: name})]
 	}
-	out := slices.Clone(g.bySubject[inv.key("User", q.user)])
+	out := slices.Clone(of("User", "", q.user))
 	if q.account != "" {
-		out = append(out, g.bySubject[inv.key("ServiceAccount", q.namespace, q.account)]...)
-		out = append(out, g.bySubject[inv.key("Group", "system:serviceaccounts")]...)
-		out = append(out, g.bySubject[inv.key("Group", "system:serviceaccounts:"+q.namespace)]...)
+		out = append(out, of("ServiceAccount", q.namespace, q.account)...)
 	}
 	for _, name := range q.groups {
-		out = append(out, g.bySubject[inv.key("Group", name)]...)
+		out = append(out, of("Group", "", name)...)
 	}
-	for _, name := range [...]string{"system:authenticated", "system:unauthenticated"} {
-		if q.inGroup(name) && !slices.Contains(q.groups, name) {
-			out = append(out, g.bySubject[inv.key("Group", name)]...)
+	implied := []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts", "system:serviceaccounts:" + q.namespace}
+	for _, name := range implied {
+		if !slices.Contains(q.groups, name) && q.inGroup(name) {
+			out = append(out, of("Group", "", name)...)
 		}
 	}
 	return out
-}
-
-func (inv *Inventory) indexSubjects() {
-	g := &inv.rbac
-	g.bySubject = map[event.ID][]*binding{}
-	g.bindings.each(func(_ event.ID, _ int64, b **binding) {
-		for _, s := range (*b).Subjects {
-			k := inv.key(s.Subject.Kind, s.Subject.Name)
-			if s.Subject.Kind == "ServiceAccount" {
-				k = inv.key("ServiceAccount", s.Subject.Namespace, s.Subject.Name)
-			}
-			g.bySubject[k] = append(g.bySubject[k], *b)
-		}
-	})
-	g.indexed = g.epoch
 }

@@ -29,7 +29,8 @@ type defaults struct {
 	components    map[string]bool // users; true when they run on the control plane only
 	platform      map[string]bool // workloads of kube-system
 	platformNames []string        // the same, in the file's order
-	objects       []defaultObject
+	roles         []*role
+	bindings      []*binding
 }
 
 // defaultObject is a role or binding that every cluster begins with.
@@ -63,10 +64,27 @@ var bootstrap = sync.OnceValue(func() *defaults {
 		if err := json.Unmarshal([]byte(l), &o); err != nil {
 			panic("inventory: reading embedded default roles: " + err.Error())
 		}
-		d.objects = append(d.objects, o)
+		d.add(&o)
 	}
 	return d
 })
+
+func (d *defaults) add(o *defaultObject) {
+	kind, name, isBinding := strings.Cut(o.Role, "/")
+	if isBinding {
+		b := &binding{Namespace: o.Namespace, Name: o.Name, RoleKind: kind, RoleName: name}
+		for _, s := range o.Subjects {
+			b.Subjects = append(b.Subjects, grantedSubject{Subject: s})
+		}
+		d.bindings = append(d.bindings, b)
+		return
+	}
+	r := &role{Namespace: o.Namespace, Name: o.Name, AggregateTo: o.AggregateTo, Default: true}
+	for _, p := range o.Rules {
+		r.Rules = append(r.Rules, grantedRule{Rule: p, Powers: powersOf(&p)})
+	}
+	d.roles = append(d.roles, r)
+}
 
 // lines returns the lines that are neither empty nor comments.
 func lines(file []byte) []string {

@@ -172,9 +172,12 @@ func addsEnv(sent, stored *event.Body) bool {
 // tells the youngest one's age and maker.
 func (inv *Inventory) describeInjector(e *event.Event) {
 	f := &e.Facts.Change
-	f.InjectedBy = append(f.InjectedBy, e.K8s.MutatedBy...)
 	var youngest Origin
-	for _, name := range e.K8s.MutatedBy {
+	for _, name := range e.K8s.MutatedBy { // one entry for each call
+		if slices.Contains(f.InjectedBy, name) {
+			continue
+		}
+		f.InjectedBy = append(f.InjectedBy, name)
 		o := inv.live("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", name)
 		if o != nil && o.Created.Time > youngest.Time {
 			youngest = o.Created

@@ -97,6 +97,9 @@ type step struct {
 	cred    *credential
 	fresh   bool // the credential had not been seen
 	counted bool // the event is something new that happened, not the end of it
+
+	target event.ID // name key of the object acted on, where it has a name
+	object *Object  // that object as it was before, nil when not known
 }
 
 // New returns an empty Inventory that knows the default roles of Kubernetes.
@@ -144,13 +147,12 @@ func (inv *Inventory) Observe(e *event.Event) {
 // observeRequest fills the facts about target, change and grant of a
 // Kubernetes request and learns what it did.
 func (inv *Inventory) observeRequest(e *event.Event) {
+	inv.describeTarget(e)
 	if !inv.step.counted {
-		inv.describeTarget(e)
 		return
 	}
-	obj := inv.describeTarget(e)
 	if e.K8s.Mutates() {
-		inv.describeChange(e, obj)
+		inv.describeChange(e, inv.step.object)
 		inv.describeGrant(e)
 	}
 	if !e.K8s.Succeeded() {

@@ -199,8 +199,7 @@ func (inv *Inventory) learnObject(e *event.Event) {
 	if name == "" || untracked(r.Group, r.Resource) || r.Verb == "deletecollection" {
 		return
 	}
-	k := inv.nameKey(r.Group, r.Resource, r.Namespace, name)
-	o := inv.current(k, e)
+	k, o := inv.step.target, inv.step.object
 	if !r.Mutates() {
 		if o == nil {
 			inv.add(k, e, name)

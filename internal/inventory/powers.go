@@ -95,7 +95,10 @@ func powersOf(p *event.PolicyRule) powers {
 		if out&g.power != 0 || len(p.Names) > 0 && !g.named || !anyGroup && !slices.Contains(p.Groups, g.group) {
 			continue
 		}
-		if allowsVerb(p, g.verbs) && slices.ContainsFunc(g.resources, func(r string) bool { return matchesResource(p, r) }) {
+		if allowsVerb(p, g.verbs) && slices.ContainsFunc(g.resources, func(r string) bool {
+			resource, sub, _ := strings.Cut(r, "/")
+			return matchesResource(p, resource, sub)
+		}) {
 			out |= g.power
 		}
 	}
@@ -111,14 +114,14 @@ func allowsVerb(p *event.PolicyRule, verbs []string) bool {
 	})
 }
 
-// matchesResource reports whether a rule names resource, which may be
-// "resource/subresource".
-func matchesResource(p *event.PolicyRule, resource string) bool {
+// matchesResource reports whether a rule names a resource and subresource, as
+// RBAC compares them.
+func matchesResource(p *event.PolicyRule, resource, sub string) bool {
 	for _, r := range p.Resources {
-		if r == "*" || r == resource {
+		if r == "*" || sub == "" && r == resource {
 			return true
 		}
-		if sub, ok := strings.CutPrefix(r, "*/"); ok && strings.HasSuffix(resource, "/"+sub) {
+		if base, s, ok := strings.Cut(r, "/"); ok && sub != "" && s == sub && (base == "*" || base == resource) {
 			return true
 		}
 	}

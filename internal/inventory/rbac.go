@@ -15,13 +15,17 @@ type rbacGraph struct {
 	bindings table[*binding]
 	older    table[struct{}] // request shapes that an older binding was credited for
 
-	fresh int    // rules and subjects granted in this log; 0 spares every evaluation
-	epoch uint64 // grows with every change
+	// epoch grows with every change. What follows is derived from the tables:
+	// the rules and subjects granted in this log, of which 0 spares every
+	// evaluation, bindings by subject, roles by what they are aggregated into.
+	epoch     uint64
+	fresh     int
+	bySubject map[event.ID][]*binding
+	byLabel   map[string][]*role
+	h         event.Hasher
 
-	bySubject map[event.ID][]*binding // derived, for indexed == epoch
-	indexed   uint64
-	memo      table[verdict] // derived, for memoised == epoch
-	memoised  uint64
+	memo     table[verdict] // of epoch memoised
+	memoised uint64
 }
 
 // role is a Role or ClusterRole.
@@ -45,7 +49,6 @@ type binding struct {
 	RoleKind, RoleName string
 	Subjects           []grantedSubject
 	Created            Origin
-	Default            bool
 }
 
 type grantedSubject struct {
@@ -53,31 +56,98 @@ type grantedSubject struct {
 	Origin  Origin // zero when older than the log
 }
 
-const memoised = 4096 // verdicts kept
+const maxVerdicts = 4096
 
 func (g *rbacGraph) init(grants, shapes int, ttl int64) {
 	*g = rbacGraph{}
+	g.empty(grants, ttl)
+	g.older.init(shapes, ttl)
+	g.memo.init(maxVerdicts, ttl)
+	for _, r := range bootstrap().roles {
+		g.setRole(r, 0)
+	}
+	for _, b := range bootstrap().bindings {
+		g.setBinding(b, 0)
+	}
+	g.epoch = 0
+}
+
+// empty forgets all roles and bindings.
+func (g *rbacGraph) empty(grants int, ttl int64) {
+	g.fresh, g.bySubject, g.byLabel = 0, map[event.ID][]*binding{}, map[string][]*role{}
 	g.roles.init(grants, ttl)
 	g.bindings.init(grants, ttl)
-	g.older.init(shapes, ttl)
-	g.memo.init(memoised, ttl)
-	var h event.Hasher
-	for _, o := range bootstrap().objects {
-		kind, name, isBinding := strings.Cut(o.Role, "/")
-		if isBinding {
-			b := &binding{Namespace: o.Namespace, Name: o.Name, RoleKind: kind, RoleName: name, Default: true}
-			for _, s := range o.Subjects {
-				b.Subjects = append(b.Subjects, grantedSubject{Subject: s})
-			}
-			g.bindings.put(grantKey(&h, "binding", o.Namespace, o.Name), 0, b)
-			continue
+	g.roles.onDrop, g.bindings.onDrop = g.unlinkRole, g.unlinkBinding
+}
+
+// setRole stores a role, which must not change afterwards.
+func (g *rbacGraph) setRole(r *role, now int64) {
+	g.roles.put(grantKey(&g.h, "role", r.Namespace, r.Name), now, r)
+	for i := range r.Rules {
+		if r.Rules[i].Origin.Seen() {
+			g.fresh++
 		}
-		r := &role{Namespace: o.Namespace, Name: o.Name, AggregateTo: o.AggregateTo, Default: true}
-		for _, p := range o.Rules {
-			r.Rules = append(r.Rules, grantedRule{Rule: p, Powers: powersOf(&p)})
-		}
-		g.roles.put(grantKey(&h, "role", o.Namespace, o.Name), 0, r)
 	}
+	for _, name := range r.AggregateTo {
+		g.byLabel[name] = append(g.byLabel[name], r)
+	}
+	g.epoch++
+}
+
+func (g *rbacGraph) unlinkRole(r *role) {
+	for i := range r.Rules {
+		if r.Rules[i].Origin.Seen() {
+			g.fresh--
+		}
+	}
+	for _, name := range r.AggregateTo {
+		g.byLabel[name] = without(g.byLabel[name], r)
+	}
+	g.epoch++
+}
+
+// setBinding stores a binding, which must not change afterwards.
+func (g *rbacGraph) setBinding(b *binding, now int64) {
+	g.bindings.put(grantKey(&g.h, "binding", b.Namespace, b.Name), now, b)
+	for _, s := range b.Subjects {
+		if s.Origin.Seen() {
+			g.fresh++
+		}
+		k := subjectKey(&g.h, s.Subject)
+		g.bySubject[k] = append(g.bySubject[k], b)
+	}
+	g.epoch++
+}
+
+func (g *rbacGraph) unlinkBinding(b *binding) {
+	for _, s := range b.Subjects {
+		if s.Origin.Seen() {
+			g.fresh--
+		}
+		k := subjectKey(&g.h, s.Subject)
+		if g.bySubject[k] = without(g.bySubject[k], b); len(g.bySubject[k]) == 0 {
+			delete(g.bySubject, k)
+		}
+	}
+	g.epoch++
+}
+
+func without[T comparable](list []T, x T) []T {
+	if at := slices.Index(list, x); at >= 0 {
+		return slices.Delete(list, at, at+1)
+	}
+	return list
+}
+
+func subjectKey(h *event.Hasher, s event.Subject) event.ID {
+	if s.Kind != "ServiceAccount" {
+		s.Namespace = ""
+	}
+	h.Reset()
+	h.Str(s.Kind)
+	h.Str(s.Namespace)
+	h.Str(s.Name)
+	return h.Sum()
 }
 
 // expire lets only the memory of credits go: a role is valid until deleted.
@@ -142,13 +212,7 @@ func (g *rbacGraph) contributors(name string) []*role {
 	default:
 		return nil // only these have the label's last part as their name by convention
 	}
-	var out []*role
-	g.roles.each(func(_ event.ID, _ int64, r **role) {
-		if (*r).Namespace == "" && slices.Contains((*r).AggregateTo, name) {
-			out = append(out, *r)
-		}
-	})
-	return out
+	return g.byLabel[name]
 }
 
 // rbacKind classes the RBAC resources: what kind of object, and whether it is
@@ -187,27 +251,6 @@ func (inv *Inventory) learnGrant(e *event.Event) {
 	default:
 		inv.learnBinding(e)
 	}
-	inv.rbac.changed()
-}
-
-// changed starts a new epoch and counts the fresh grants.
-func (g *rbacGraph) changed() {
-	g.epoch++
-	g.fresh = 0
-	g.roles.each(func(_ event.ID, _ int64, r **role) {
-		for i := range (*r).Rules {
-			if (*r).Rules[i].Origin.Seen() {
-				g.fresh++
-			}
-		}
-	})
-	g.bindings.each(func(_ event.ID, _ int64, b **binding) {
-		for i := range (*b).Subjects {
-			if (*b).Subjects[i].Origin.Seen() {
-				g.fresh++
-			}
-		}
-	})
 }
 
 // grantOrigin returns the origin of what e grants; none for what the control plane
@@ -245,12 +288,12 @@ func (inv *Inventory) learnRole(e *event.Event) {
 	} else if known {
 		n.Created = old.Created
 	}
-	adds := inv.rulesAfter(e, old, b, whole)
-	n.Rules = adds
+	n.Rules = inv.rulesAfter(e, old, b, whole)
+	n.Default = known && old.Default
 	if !whole && len(b.AggregateTo) == 0 && known {
 		n.AggregateTo = old.AggregateTo
 	}
-	inv.rbac.roles.put(k, inv.now, n)
+	inv.rbac.setRole(n, inv.now)
 }
 
 // rulesAfter returns the rules of a role after e.
@@ -345,7 +388,7 @@ func (inv *Inventory) learnBinding(e *event.Event) {
 		}
 	}
 	n.Subjects = inv.subjectsAfter(e, old, b, whole)
-	inv.rbac.bindings.put(k, inv.now, n)
+	inv.rbac.setBinding(n, inv.now)
 }
 
 // subjectsAfter returns the subjects of a binding after e.

@@ -201,12 +201,14 @@ func (inv *Inventory) loadObjects(s *state) {
 // loadGrants replaces the default roles too: they may have been deleted.
 func (inv *Inventory) loadGrants(s *state) {
 	g := &inv.rbac
-	g.roles.init(inv.cfg.Grants, g.roles.ttl)
-	g.bindings.init(inv.cfg.Grants, g.bindings.ttl)
-	load(&g.roles, s.Roles)
-	load(&g.bindings, s.Bindings)
+	g.empty(inv.cfg.Grants, int64(inv.cfg.TTL))
+	for _, x := range s.Roles {
+		g.setRole(x.Val, x.At)
+	}
+	for _, x := range s.Bindings {
+		g.setBinding(x.Val, x.At)
+	}
 	loadKeys(&g.older, s.Older)
-	g.changed()
 	g.epoch = s.Epoch
 }
 

@@ -11,6 +11,7 @@ type table[V any] struct {
 	root    entry[V] // sentinel of a ring; root.next is the longest unused
 	evicted uint64   // for space
 	expired uint64   // for age
+	onDrop  func(V)  // called with a value that goes or is replaced; nil is none
 }
 
 type entry[V any] struct {
@@ -52,6 +53,9 @@ func (t *table[V]) get(k event.ID, now int64) *V {
 // put sets the value and marks it used at now.
 func (t *table[V]) put(k event.ID, now int64, v V) *V {
 	if p := t.get(k, now); p != nil {
+		if t.onDrop != nil {
+			t.onDrop(*p)
+		}
 		*p = v
 		return p
 	}
@@ -89,6 +93,9 @@ func (t *table[V]) each(f func(k event.ID, at int64, v *V)) {
 func (t *table[V]) len() int { return len(t.index) }
 
 func (t *table[V]) drop(e *entry[V]) {
+	if t.onDrop != nil {
+		t.onDrop(e.val)
+	}
 	e.unlink()
 	delete(t.index, e.key)
 }

@@ -3,8 +3,8 @@ package inventory
 import "github.com/clew-sec/clew/internal/event"
 
 // describeTarget fills the facts about the object e acts on, as it was before
-// e, and returns that object, nil when it is not known.
-func (inv *Inventory) describeTarget(e *event.Event) *Object {
+// e, and notes it in the step.
+func (inv *Inventory) describeTarget(e *event.Event) {
 	r, f := &e.K8s, &e.Facts.Target
 	if e.Actor.Kind == event.ActorServiceAccount && r.Namespace != "" && !e.Facts.Actor.System {
 		f.Foreign = r.Namespace != e.Actor.Namespace
@@ -13,19 +13,18 @@ func (inv *Inventory) describeTarget(e *event.Event) *Object {
 		inv.describeNamespace(e)
 	}
 	if untracked(r.Group, r.Resource) {
-		return nil
+		return
 	}
-	var o *Object
 	if name := targetName(r); name != "" {
-		o = inv.current(inv.nameKey(r.Group, r.Resource, r.Namespace, name), e)
+		inv.step.target = inv.nameKey(r.Group, r.Resource, r.Namespace, name)
+		inv.step.object = inv.current(inv.step.target, e)
 	}
-	if o != nil {
+	if o := inv.step.object; o != nil {
 		inv.describeObject(e, o)
 	}
 	if r.Verb == "create" && r.Subresource == "" {
 		inv.describeNew(e)
 	}
-	return o
 }
 
 func (inv *Inventory) describeNamespace(e *event.Event) {
