@@ -87,6 +87,7 @@ type Inventory struct {
 	control  controlPlane
 	platform []string // names of kube-system's workloads
 	rbac     rbacGraph
+	places   placeCache
 
 	step step
 }
@@ -129,7 +130,7 @@ func (inv *Inventory) reset() {
 // be set. Nothing of e is retained.
 func (inv *Inventory) Observe(e *event.Event) {
 	inv.advance(e.Time)
-	inv.step = step{place: placeOf(e.Actor.IP), counted: true}
+	inv.step = step{place: inv.places.of(e.Actor.IP), counted: true}
 	if e.Kind == event.KindAPIRequest {
 		e.Facts.SessionEnd = inv.endsSession(e)
 		inv.step.counted = !e.Facts.SessionEnd && e.K8s.Stage != event.StageRequestReceived

@@ -116,7 +116,9 @@ func TestNetworks(t *testing.T) {
 		First, New, Concurrent bool
 		Networks, Age          int
 	}
-	of := func(f event.ActorFacts) seen { return seen{f.FirstSeen, f.NewNetwork, f.Concurrent, f.Networks, f.AgeS} }
+	of := func(f event.ActorFacts) seen {
+		return seen{f.FirstSeen, f.NewNetwork, f.Concurrent, f.Networks, f.AgeS}
+	}
 	want := []seen{{true, false, false, 1, 0}, {false, false, false, 1, 1}, {false, true, true, 2, 62}, {false, false, false, 2, 3663}}
 	if diff := cmp.Diff(want, []seen{of(first), of(same), of(abroad), of(back)}); diff != "" {
 		t.Error(diff)

@@ -68,3 +68,24 @@ func (p place) known() bool { return p.addr.IsValid() }
 func (p place) public() bool { return p.addr.IsValid() && !p.private }
 
 func (p place) loopback() bool { return p.net == loopback }
+
+// placeCache spares parsing the few addresses that most events come from. It is
+// a cache only: what it holds never changes a result.
+type placeCache [64]struct {
+	n    uint8
+	text [45]byte // the longest textual address
+	p    place
+}
+
+func (c *placeCache) of(ip string) place {
+	n := len(ip)
+	if n < 2 || n > len(c[0].text) {
+		return placeOf(ip)
+	}
+	slot := &c[(ip[n-1]^ip[n-2]<<2^byte(n)<<4)%byte(len(c))]
+	if string(slot.text[:slot.n]) != ip {
+		slot.n, slot.p = uint8(n), placeOf(ip)
+		copy(slot.text[:], ip)
+	}
+	return slot.p
+}
