@@ -35,6 +35,7 @@ type node struct {
 	json   string       // a scalar's JSON
 	line   int
 	column int
+	broken bool // a problem of it is reported
 	block  bool // a literal or folded block scalar
 	keys   []*node
 	items  []*node // values of keys, or elements
@@ -45,6 +46,7 @@ type loader struct {
 	src     *source
 	anchors map[string]*node
 	count   int
+	full    bool // the limits were passed, and that was reported
 }
 
 // parseYAML reads one document. It returns nil when the text has syntax errors,
@@ -127,11 +129,11 @@ func (l *loader) load(n ast.Node, depth int) *node {
 	pos := l.src.tokenAt(n.GetToken())
 	l.count++
 	if l.count > maxNodes || depth > maxDepth {
-		if l.count != maxNodes+maxDepth { // say it once
+		if !l.full {
 			l.src.errorf(pos, "more than %d nodes or %d levels, anchors expanded", maxNodes, maxDepth)
 		}
-		l.count = maxNodes + maxDepth - 1
-		return l.scalar(n, pos)
+		l.full = true
+		return l.broken(n, pos)
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -150,7 +152,7 @@ func (l *loader) load(n ast.Node, depth int) *node {
 		return l.alias(n, pos)
 	case *ast.TagNode:
 		l.src.errorf(pos, "tags are not allowed")
-		return l.scalar(n, pos)
+		return l.broken(n, pos)
 	default:
 		return l.scalar(n, pos)
 	}
@@ -161,7 +163,7 @@ func (l *loader) alias(n *ast.AliasNode, pos Position) *node {
 	v, ok := l.anchors[name]
 	if !ok {
 		l.src.errorf(pos, "alias %q names no anchor above it", name)
-		return l.scalar(n, pos)
+		return l.broken(n, pos)
 	}
 	l.count += v.size()
 	return v
@@ -232,6 +234,12 @@ func (n *node) get(key string) *node {
 		}
 	}
 	return nil
+}
+
+func (l *loader) broken(n ast.Node, pos Position) *node {
+	out := l.scalar(n, pos)
+	out.broken = true
+	return out
 }
 
 func (l *loader) scalar(n ast.Node, pos Position) *node {

@@ -17,22 +17,22 @@ type Power struct{ Name, Doc string }
 func Powers() []Power {
 	return []Power{
 		{"all", "every verb on every resource of every API group: cluster-admin by another name"},
-		{"wildcard", "* among the verbs or the resources of some rule, without being all"},
+		{"wildcard", "every resource of the core group or of all groups, for some verb"},
 		{"secrets-read", "get, list or watch of secrets"},
 		{"secrets-write", "create, update or patch of secrets"},
-		{"pods-exec", "create or get of pods/exec or pods/attach"},
+		{"pods-exec", "enter pods: pods/exec, pods/attach or pods/ephemeralcontainers"},
 		{"pods-create", "create of pods"},
-		{"workloads-write", "create, update or patch of what makes pods: deployments, daemonsets, statefulsets, replicasets, jobs, cronjobs"},
+		{"workloads-write", "create, update or patch of what makes pods: deployments, daemonsets, statefulsets, replica sets and controllers, jobs, cronjobs"},
 		{"escalate", "escalate on roles or clusterroles: may write rules it does not hold"},
 		{"bind", "bind on roles or clusterroles: may grant roles it does not hold"},
-		{"impersonate", "impersonate users, groups, service accounts or their extras"},
-		{"nodes-proxy", "nodes/proxy: the kubelet's API past the audit log"},
+		{"impersonate", "impersonate users, groups, service accounts, uids or their extras"},
+		{"nodes-proxy", "get or create of nodes/proxy: the kubelet's API past the audit log"},
 		{"token-create", "create of serviceaccounts/token"},
-		{"webhooks-write", "create, update or patch of admission webhook configurations or mutating policies"},
-		{"csr-approve", "update of certificatesigningrequests/approval, or approve on signers"},
+		{"webhooks-write", "create, update or patch of admission webhook configurations, or of mutating policies and their bindings"},
+		{"csr-approve", "update or patch of certificatesigningrequests/approval"},
 		{"rbac-write", "create, update or patch of roles, cluster roles or their bindings"},
-		{"nodes-write", "create, update, patch or delete of nodes or nodes/status"},
-		{"pv-write", "create of persistent volumes: a way to any host path"},
+		{"nodes-write", "create, update, patch or delete of nodes"},
+		{"pv-write", "create, update or patch of persistent volumes: a way to any host path"},
 	}
 }
 
