@@ -13,8 +13,9 @@ import (
 )
 
 // The limits of one file. Anchors are expanded, so nodes are counted after that.
+// The parser takes quadratic time on long mappings: at the limit, a second.
 const (
-	maxFileBytes = 256 << 10
+	maxFileBytes = 128 << 10
 	maxNodes     = 20000
 	maxDepth     = 64
 )
@@ -188,6 +189,7 @@ func (l *loader) mapping(n *ast.MappingNode, pos Position, depth int) *node {
 		out.line, out.column = p.Line, p.Column
 	}
 	var merged []*node
+	seen := make(map[string]bool, len(n.Values))
 	for _, v := range n.Values {
 		key := l.src.tokenAt(v.Key.GetToken())
 		val := l.load(v.Value, depth+1)
@@ -198,10 +200,11 @@ func (l *loader) mapping(n *ast.MappingNode, pos Position, depth int) *node {
 			l.src.errorf(key, "complex keys are not allowed")
 		default:
 			kn := l.scalar(k, key)
-			if out.get(kn.value) != nil {
+			if seen[kn.value] {
 				l.src.errorf(key, "key %q stands here twice", kn.value)
 				continue
 			}
+			seen[kn.value] = true
 			out.keys, out.items = append(out.keys, kn), append(out.items, val)
 		}
 	}
