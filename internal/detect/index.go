@@ -91,8 +91,12 @@ var preference = []string{"k8s.resource", "cloud.action", "k8s.subresource", "k8
 var cheapPrefixes = []string{"actor.", "recent.", "change.", "target.", "rbac.role", "rbac.clusterWide", "rbac.subject", "review.", "token.issued", "token.bound", "service.type", "policy.name", "csr.signer", "csr.approved", "k8s.namespace", "k8s.name", "user.name", "user.impersonated", "cloud.", "pod.host", "object.kind", "exec.tty", "exec.stdin"}
 
 // minShare is the least number of rules that must constrain a field for the
-// index to ask it: asking costs about as much as starting two conditions.
-const minShare = 3
+// index to ask it: asking costs about as much as starting two conditions. One
+// in shareOf rules must, where that is more.
+const (
+	minShare = 3
+	shareOf  = 16
+)
 
 func buildIndex(rules []compiled, g group, env *condition.Env, sample []*event.Event) index {
 	words := (len(rules) + 63) / 64
@@ -133,7 +137,7 @@ func keyFields(rules []compiled, members []int) []string {
 	}
 	chosen := map[string]bool{}
 	for name, n := range count {
-		if n >= minShare {
+		if n >= max(minShare, len(members)/shareOf) {
 			chosen[name] = true
 		}
 	}

@@ -232,3 +232,12 @@ func shown(fsys fs.FS, name string) string {
 	}
 	return name
 }
+
+// With returns a pack in which r stands too, or instead of the rule with its id.
+func (p *Pack) With(r Rule) *Pack {
+	out := &Pack{Lists: p.Lists, Env: p.Env}
+	out.Rules = slices.DeleteFunc(slices.Clone(p.Rules), func(o Rule) bool { return o.ID == r.ID })
+	i, _ := slices.BinarySearchFunc(out.Rules, r.ID, func(o Rule, id string) int { return strings.Compare(o.ID, id) })
+	out.Rules = slices.Insert(out.Rules, i, r)
+	return out
+}

@@ -74,6 +74,10 @@ func (r *Rule) Kind() event.Kind {
 // Text returns the file as it was read.
 func (r *Rule) Text() string { return r.src.text }
 
+// ConditionPosition returns where the character at offset (in code points) of
+// When stands in the file.
+func (r *Rule) ConditionPosition(offset int) Position { return r.src.place(r.whenField, offset) }
+
 // Tests are the samples a rule carries.
 type Tests struct {
 	Fires  []Test // the last event of each must raise the rule
