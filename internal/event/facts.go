@@ -28,6 +28,7 @@ type ActorFacts struct {
 	NewNetwork   bool // seen before, but never from this network (/24, /64)
 	Networks     int  // networks it was seen from, this one included
 	Concurrent   bool // another network used it within the last 10 minutes
+	NetworkAgeS  int  // since its first use from this network when another one was known before: 0 with NewNetwork; -1 on its first network
 	NewAgent     bool // seen before, but never with this user-agent family
 	PodMismatch  bool // bound to a pod, used from neither that pod's nor its node's addresses
 	NodeMismatch bool // node identity from an address other than that node's
@@ -114,7 +115,7 @@ type GrantFacts struct {
 
 func (f *Facts) reset() Facts {
 	return Facts{
-		Actor:  ActorFacts{AgeS: -1, GrantAgeS: -1},
+		Actor:  ActorFacts{AgeS: -1, GrantAgeS: -1, NetworkAgeS: -1},
 		Target: TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: f.Target.HostPaths[:0]},
 		Change: ChangeFacts{InjectorAgeS: -1, ImagesAdded: f.Change.ImagesAdded[:0], ContainersAdded: f.Change.ContainersAdded[:0],
 			Injected: f.Change.Injected[:0], InjectedBy: f.Change.InjectedBy[:0]},
