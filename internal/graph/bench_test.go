@@ -76,3 +76,18 @@ func BenchmarkFullTable(b *testing.B) {
 		n++
 	}
 }
+
+// TestTableDoesNotAllocate holds the hot path: inserts into a full table and
+// look-ups.
+func TestTableDoesNotAllocate(t *testing.T) {
+	tb := NewTable(TableConfig{Max: 1000})
+	fill(tb, 1000)
+	n := uint64(1000)
+	if got := testing.AllocsPerRun(5000, func() {
+		parent, _ := tb.Get(key(n - 1))
+		tb.Insert(key(n), 1, parent, int64(n))
+		n++
+	}); got != 0 {
+		t.Errorf("%v allocations an insert", got)
+	}
+}

@@ -91,3 +91,16 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.KeepAlive(tr)
 	}
 }
+
+// TestLinkDoesNotAllocate holds the hot path: nearly every event makes a link
+// between units that are known.
+func TestLinkDoesNotAllocate(t *testing.T) {
+	tr := New(Config{})
+	n := uint64(0)
+	if got := testing.AllocsPerRun(5000, func() {
+		n++
+		tr.Link(Link{From: numbered(n % 50), To: numbered(n % 7), Type: LinkObject, Strength: 0.95, Time: t0 + int64(n), Label: "pod"})
+	}); got != 0 {
+		t.Errorf("%v allocations a link", got)
+	}
+}
