@@ -24,7 +24,7 @@ func (s scope) text(e ast.Expr) (text, int, *Fallback) {
 	}
 	if f, ok := s.env.Field(name); ok && f.Type == event.String {
 		get, cost := f.String, costField
-		if rank(name) < 0 {
+		if condition.Rank(name) < 0 {
 			cost = costCompute
 		}
 		return func(f *frame) string { return get(f.event) }, cost, nil
