@@ -158,6 +158,14 @@ func TestSystem(t *testing.T) {
 		{name: "nothing known, private", actor: builtin("job-controller", "a", "10.9.0.1"), want: true},
 		{name: "loopback", before: []*event.Event{fact(manager("10.9.0.1"), list)}, actor: builtin("job-controller", "a", "::1"), want: true},
 		{name: "curl from outside", actor: builtin("job-controller", "a", "203.0.113.7")},
+		{name: "scheduler on another machine", before: []*event.Event{fact(event.Actor{
+			Kind: event.ActorComponent, Name: "system:kube-scheduler", Credential: "X509SHA256=ks", IP: "10.9.0.3"}, list)},
+			actor: builtin("job-controller", "a", "10.9.0.1"), want: true},
+		{name: "fail-over", before: []*event.Event{fact(manager("10.9.0.1"), list), fact(func() event.Actor {
+			a := manager("10.9.0.3")
+			a.Credential += "2"
+			return a
+		}(), list)}, actor: builtin("job-controller", "b", "10.9.0.3"), want: true},
 		{name: "from a pod", before: []*event.Event{fact(manager("10.9.0.1"), list)}, actor: builtin("job-controller", "a", "10.244.0.7")},
 		{name: "token in a pod", actor: podToken("kube-system", "job-controller", "u1", "n1", "10.244.0.7")},
 		{name: "token minted by a person", before: []*event.Event{fact(person("eve", "10.9.0.1"), func() event.Request {
