@@ -47,6 +47,12 @@ func (inv *Inventory) describeRole(e *event.Event) {
 			after |= inv.contributed(old)
 		}
 	}
+	if old == nil && appends(&r.Object) { // what is added is new, the rest was there
+		before = after
+		for i := range r.Object.Rules {
+			before &^= powersOf(&r.Object.Rules[i])
+		}
+	}
 	f.Powers = after.names(f.Powers)
 	f.NewPowers = (after &^ before).names(f.NewPowers)
 	f.SubjectSelf = inv.boundTo(e, r.Namespace, r.Name)

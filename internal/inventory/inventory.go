@@ -142,7 +142,9 @@ func (inv *Inventory) Observe(e *event.Event) {
 		inv.learnIssuedKey(e)
 	}
 	inv.countActivity(e)
-	inv.learnActor(e)
+	if e.Kind != event.KindAPIRequest || e.K8s.Stage != event.StageRequestReceived {
+		inv.learnActor(e) // what was only received is learned with its answer
+	}
 }
 
 // observeRequest fills the facts about target, change and grant of a

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/google/go-cmp/cmp"
@@ -158,6 +159,14 @@ func TestSystem(t *testing.T) {
 		{name: "nothing known, private", actor: builtin("job-controller", "a", "10.9.0.1"), want: true},
 		{name: "loopback", before: []*event.Event{fact(manager("10.9.0.1"), list)}, actor: builtin("job-controller", "a", "::1"), want: true},
 		{name: "curl from outside", actor: builtin("job-controller", "a", "203.0.113.7")},
+		{name: "scheduler on another machine", before: []*event.Event{fact(event.Actor{
+			Kind: event.ActorComponent, Name: "system:kube-scheduler", Credential: "X509SHA256=ks", IP: "10.9.0.3"}, list)},
+			actor: builtin("job-controller", "a", "10.9.0.1"), want: true},
+		{name: "fail-over", before: []*event.Event{fact(manager("10.9.0.1"), list), fact(func() event.Actor {
+			a := manager("10.9.0.3")
+			a.Credential += "2"
+			return a
+		}(), list)}, actor: builtin("job-controller", "b", "10.9.0.3"), want: true},
 		{name: "from a pod", before: []*event.Event{fact(manager("10.9.0.1"), list)}, actor: builtin("job-controller", "a", "10.244.0.7")},
 		{name: "token in a pod", actor: podToken("kube-system", "job-controller", "u1", "n1", "10.244.0.7")},
 		{name: "token minted by a person", before: []*event.Event{fact(person("eve", "10.9.0.1"), func() event.Request {
@@ -421,5 +430,58 @@ func TestBounds(t *testing.T) {
 	l.see(fact(person("late", "10.1.2.3"), req("list", "pods", "shop", "")))
 	if got := inv.Stats().Tables["objects"]; got.Entries != 0 || got.Expired != 8 {
 		t.Errorf("after the time to live: %+v", got)
+	}
+}
+
+func TestCloudCalls(t *testing.T) {
+	l := newLog(t)
+	role := event.Actor{Kind: event.ActorUser, Name: "arn:aws:sts::1:assumed-role/app/s", Credential: "aws:ASIA1", IP: "203.0.113.4", Agent: "Boto3/1.4"}
+	call := func(a event.Actor, c event.CloudCall) event.ActorFacts {
+		e := fact(a, event.Request{})
+		e.Kind, e.Cloud = event.KindCloudCall, c
+		return l.see(e).Facts.Actor
+	}
+	issuer := event.Actor{Kind: event.ActorUser, Name: "arn:aws:iam::1:user/dev", Credential: "aws:AKIA1", IP: "203.0.113.9"}
+	call(issuer, event.CloudCall{Service: "sts", Action: "AssumeRole", IssuedKey: "ASIA1"})
+	l.wait(time.Minute)
+	first := call(role, event.CloudCall{Service: "s3", Action: "ListBuckets"})
+	endpoint := role
+	endpoint.IP = "10.0.1.2"
+	private := call(endpoint, event.CloudCall{Service: "ec2", Action: "DescribeInstances", Error: "AccessDenied"})
+	stolen := role
+	stolen.IP = "198.51.100.8"
+	third := call(stolen, event.CloudCall{Service: "s3", Action: "GetObject"})
+	type seen struct {
+		First, New       bool
+		Age              int
+		Services, Errors int
+	}
+	of := func(f event.ActorFacts) seen {
+		return seen{f.FirstSeen, f.NewNetwork, f.AgeS, f.CloudServices, f.CloudErrors}
+	}
+	want := []seen{{true, false, 61, 1, 0}, {false, false, 62, 2, 1}, {false, true, 63, 2, 1}}
+	if diff := cmp.Diff(want, []seen{of(first), of(private), of(third)}); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestEventsMayBeReused overwrites an event's memory after Observe, as input chunks
+// are.
+func TestEventsMayBeReused(t *testing.T) {
+	l := newLog(t)
+	name := []byte("10.1.2.3 alice shop web-1 kubectl")
+	view := func(from, to int) string { return unsafe.String(&name[from], to-from) }
+	a := event.Actor{Kind: event.ActorUser, Name: view(9, 14), Credential: view(9, 14), IP: view(0, 8), Agent: view(26, 33)}
+	r := made("pods", view(15, 19), view(20, 25), view(20, 25), template(event.Container{Name: view(20, 25), Image: view(20, 25)}))
+	l.see(fact(a, r))
+	for i := range name {
+		name[i] = 'x'
+	}
+	o, ok := l.inv.Object(ObjectKey{"", "pods", "shop", "web-1"})
+	if !ok || o.Key != (ObjectKey{"", "pods", "shop", "web-1"}) || o.UID != "web-1" || o.Created.User != "alice" || o.Pod.Containers[0] != (ContainerFacts{"web-1", "web-1"}) {
+		t.Errorf("Object = %+v, %v", o, ok)
+	}
+	if c, ok := l.inv.Credential("alice"); !ok || c.Agents[0] != "kubectl" {
+		t.Errorf("Credential = %+v, %v", c, ok)
 	}
 }

@@ -134,8 +134,11 @@ func (inv *Inventory) byUID(uid string) *Object {
 	if uid == "" {
 		return nil
 	}
-	o, _ := inv.objects.byUID.peek(inv.key("uid", uid))
-	return o
+	// Asked for is in use: owners of today's pods are as old as they please.
+	if o := inv.objects.byUID.get(inv.key("uid", uid), inv.now); o != nil {
+		return *o
+	}
+	return nil
 }
 
 // maxOwners bounds the length of an owner chain: forged references may loop.

@@ -101,7 +101,9 @@ func (g *rbacGraph) unlinkRole(r *role) {
 		}
 	}
 	for _, name := range r.AggregateTo {
-		g.byLabel[name] = without(g.byLabel[name], r)
+		if g.byLabel[name] = without(g.byLabel[name], r); len(g.byLabel[name]) == 0 {
+			delete(g.byLabel, name)
+		}
 	}
 	g.epoch++
 }
@@ -316,9 +318,19 @@ func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole
 		if inv.aggregated(e, p) {
 			continue
 		}
-		out = append(out, grantedRule{Rule: cloneRule(p), Powers: powersOf(p), Origin: origin})
+		g := grantedRule{Rule: cloneRule(p), Powers: powersOf(p)}
+		if old != nil || e.K8s.Verb == "create" || namesRule(&e.K8s.Object, p) {
+			g.Origin = origin
+		}
+		out = append(out, g)
 	}
 	return out
+}
+
+// namesRule reports whether a patch names a rule itself: of a role that was not
+// known, the answer shows older rules beside it.
+func namesRule(sent *event.Body, p *event.PolicyRule) bool {
+	return slices.ContainsFunc(sent.Rules, func(r event.PolicyRule) bool { return equalRule(&r, p) })
 }
 
 // ruleOrigin returns the origin of the rules that e adds to a role.
@@ -394,12 +406,13 @@ func (inv *Inventory) learnBinding(e *event.Event) {
 // subjectsAfter returns the subjects of a binding after e.
 func (inv *Inventory) subjectsAfter(e *event.Event, old *binding, b *event.Body, whole bool) []grantedSubject {
 	var out []grantedSubject
-	adding := !whole && appends(&e.K8s.Object)
+	appending := appends(&e.K8s.Object)
+	adding := !whole && appending
 	if !whole && old != nil && (len(b.Subjects) == 0 || adding) {
 		out = slices.Clone(old.Subjects)
 	}
 	origin := Origin{}
-	if old != nil || e.K8s.Verb == "create" || adding {
+	if old != nil || e.K8s.Verb == "create" || appending {
 		origin = inv.grantOrigin(e)
 	}
 	for _, s := range b.Subjects {
@@ -415,7 +428,11 @@ func (inv *Inventory) subjectsAfter(e *event.Event, old *binding, b *event.Body,
 			}
 		}
 		kept := event.Subject{Kind: inv.keep(s.Kind), Name: inv.keep(s.Name), Namespace: inv.keep(s.Namespace)}
-		out = append(out, grantedSubject{kept, origin})
+		g := grantedSubject{Subject: kept}
+		if old != nil || e.K8s.Verb == "create" || slices.Contains(e.K8s.Object.Subjects, s) {
+			g.Origin = origin
+		}
+		out = append(out, g)
 	}
 	return out
 }

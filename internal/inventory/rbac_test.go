@@ -204,6 +204,23 @@ func TestNeededGrant(t *testing.T) {
 	}
 }
 
+func TestPatchOfAnUnknownRole(t *testing.T) {
+	patch := req("patch", rbacGroup+"roles", "shop", "reader")
+	added := roleBody(rule("", "secrets", "list"))
+	added.Patch = []string{"add /rules/-"}
+	patch.Object = body(added)
+	patch.Response = body(roleBody(rule("", "pods", "create"), rule("", "secrets", "list")))
+	l := newLog(t)
+	g := l.see(fact(person("eve", "10.1.2.9"), patch)).Facts.Grants
+	if diff := cmp.Diff([][]string{{"secrets-read", "pods-create"}, {"secrets-read"}}, [][]string{g.Powers, g.NewPowers}); diff != "" {
+		t.Error(diff)
+	}
+	rules := l.inv.role("shop", "reader").Rules
+	if len(rules) != 2 || rules[0].Origin.Seen() || !rules[1].Origin.Seen() {
+		t.Errorf("origins of the rules: %+v", rules)
+	}
+}
+
 func TestGrantDoesNotJustifyItself(t *testing.T) {
 	l := newLog(t)
 	e := l.see(fact(person("eve", "10.1.2.9"), made(rbacGroup+"clusterrolebindings", "", "me", "m1", bindingBody("cluster-admin", event.Subject{Kind: "User", Name: "eve"}))))

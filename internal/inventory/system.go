@@ -21,13 +21,16 @@ const (
 	nodeAgent       // a component that runs on every node (kube-proxy)
 )
 
+const managerUser = "system:kube-controller-manager"
+
 // maxControlAddresses bounds the addresses the control plane is known by.
 const maxControlAddresses = 64
 
 // controlPlane holds the addresses, loopback aside, from which the control plane's
 // components were seen.
 type controlPlane struct {
-	Addrs []netip.Addr
+	Addrs   []netip.Addr
+	Manager bool // the controller manager's own address is among them
 }
 
 func (c *controlPlane) has(a netip.Addr) bool { return slices.Contains(c.Addrs, a) }
@@ -74,7 +77,15 @@ func (inv *Inventory) system(e *event.Event, c *credential) bool {
 	case component:
 		return inv.componentPlace(e, c)
 	}
-	return p.private && len(inv.control.Addrs) == 0 && c.only(p.addr)
+	// The controllers run inside the controller manager, so its own requests tell
+	// where. Until there was one they are believed.
+	return !inv.control.Manager && p.private && c.only(p.addr) && !inv.podAddress(p.addr)
+}
+
+// podAddress reports whether an address is a pod's by that pod's status.
+func (inv *Inventory) podAddress(a netip.Addr) bool {
+	u, _ := inv.addrs.peek(addressKey(a))
+	return u.Pod != (event.ID{})
 }
 
 // componentPlace reports whether an address that the control plane was not seen at
@@ -86,7 +97,7 @@ func (inv *Inventory) componentPlace(e *event.Event, c *credential) bool {
 	if e.Actor.Credential != "" && !c.only(p.addr) {
 		return false
 	}
-	if u, _ := inv.addrs.peek(addressKey(p.addr)); u.Pod != (event.ID{}) {
+	if inv.podAddress(p.addr) {
 		return false
 	}
 	return p.private || !inv.control.anyPrivate() && (len(inv.control.Addrs) == 0 || inv.clusterAddress(p.addr))
@@ -106,11 +117,14 @@ func (c *credential) only(a netip.Addr) bool {
 // learnControlPlane remembers the address of a genuine component.
 func (inv *Inventory) learnControlPlane(e *event.Event) {
 	p := inv.step.place
-	if !e.Facts.Actor.System || e.Actor.Kind != event.ActorComponent || p.loopback() || inv.control.has(p.addr) {
+	if !e.Facts.Actor.System || e.Actor.Kind != event.ActorComponent || p.loopback() || dutyOf(&e.Actor) != component {
 		return
 	}
-	if dutyOf(&e.Actor) == component && len(inv.control.Addrs) < maxControlAddresses {
+	if !inv.control.has(p.addr) && len(inv.control.Addrs) < maxControlAddresses {
 		inv.control.Addrs = append(inv.control.Addrs, p.addr)
+	}
+	if e.Actor.Name == managerUser && inv.control.has(p.addr) {
+		inv.control.Manager = true
 	}
 }
 

@@ -94,7 +94,7 @@ func (inv *Inventory) forged(e *event.Event, own Owner) bool {
 		if o := inv.byUID(own.UID); o != nil && o.Key.Group != k.group {
 			return false
 		}
-		name := e.Actor.ServiceAccount == k.controller && e.Actor.Namespace == "kube-system" || e.Actor.Name == "system:kube-controller-manager"
+		name := e.Actor.ServiceAccount == k.controller && e.Actor.Namespace == "kube-system" || e.Actor.Name == managerUser
 		return !name || !e.Facts.Actor.System
 	}
 	return false
