@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 func numbered(n uint64) (k event.ID) {
@@ -23,7 +24,7 @@ func BenchmarkLink(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n++
-		tr.Link(Link{From: numbered(n % 100_000), To: numbered((n * 7919) % 100_000), Type: LinkObject, Strength: 0.95, Time: t0 + int64(n)*1e6})
+		tr.Link(graph.Link{From: numbered(n % 100_000), To: numbered((n * 7919) % 100_000), Type: graph.LinkCreated, Strength: 0.95, Time: t0 + int64(n)*1e6})
 	}
 }
 
@@ -58,7 +59,7 @@ func BenchmarkFlagOnLargestTrace(b *testing.B) {
 	tr := New(Config{})
 	for n := range uint64(256) {
 		tr.Flag(Flag{Event: numbered(n), Time: t0, Unit: numbered(n), Rule: fmt.Sprint("r", n%10), Severity: event.Low, Tactic: event.Tactic(n % 10)})
-		tr.Link(Link{From: numbered(n), To: numbered(n / 8), Type: LinkToken, Strength: 0.95, Time: t0})
+		tr.Link(graph.Link{From: numbered(n), To: numbered(n / 8), Type: graph.LinkToken, Strength: 0.95, Time: t0})
 	}
 	n := uint64(1000)
 	for b.Loop() {
@@ -76,7 +77,7 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.ReadMemStats(&before)
 		tr := New(Config{})
 		for n := range uint64(20_000) {
-			tr.Link(Link{From: numbered(2 * n), To: numbered(2*n + 1), Type: LinkToken, Strength: 0.95, Time: t0})
+			tr.Link(graph.Link{From: numbered(2 * n), To: numbered(2*n + 1), Type: graph.LinkToken, Strength: 0.95, Time: t0})
 			for i := range uint64(4) {
 				tr.Flag(Flag{
 					Event: numbered(4*n + i), Time: t0, Unit: numbered(2*n + i%2), Rule: fmt.Sprint("r", i),
@@ -99,7 +100,7 @@ func TestLinkDoesNotAllocate(t *testing.T) {
 	n := uint64(0)
 	if got := testing.AllocsPerRun(5000, func() {
 		n++
-		tr.Link(Link{From: numbered(n % 50), To: numbered(n % 7), Type: LinkObject, Strength: 0.95, Time: t0 + int64(n), Label: "pod"})
+		tr.Link(graph.Link{From: numbered(n % 50), To: numbered(n % 7), Type: graph.LinkCreated, Strength: 0.95, Time: t0 + int64(n), Label: "pod"})
 	}); got != 0 {
 		t.Errorf("%v allocations a link", got)
 	}

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 	"github.com/google/go-cmp/cmp"
 )
 
-func link(from, to string, typ LinkType, s float64, at int64) Link {
-	return Link{From: id(from), To: id(to), Type: typ, Strength: s, Grade: Strong, Time: at, Label: from + " to " + to}
+func link(from, to string, typ graph.LinkType, s float64, at int64) graph.Link {
+	return graph.Link{From: id(from), To: id(to), Type: typ, Strength: s, Grade: graph.Strong, Time: at, Label: from + " to " + to}
 }
 
 // TestHubsDoNotGlue is hard case 1: a controller's session that touches
@@ -21,7 +22,7 @@ func TestHubsDoNotGlue(t *testing.T) {
 	for n := range 3000 {
 		at := t0 + int64(n)*sec
 		pod := fmt.Sprint("pod-", n)
-		tr.Link(link("controller", pod, LinkObject, 0.95, at))
+		tr.Link(link("controller", pod, graph.LinkCreated, 0.95, at))
 		if n > 400 && n%50 == 0 {
 			tr.Flag(flag(pod, "rule", event.Medium, event.Execution, at))
 		}
@@ -41,9 +42,9 @@ func TestTwoAttackersOneServiceAccount(t *testing.T) {
 		at := t0 + int64(i)*60*sec
 		tr.Flag(flag("pod-"+name, "shell", event.High, event.Execution, at))
 		for _, pod := range []string{"pod-a", "pod-b", "pod-c", "pod-d"} {
-			tr.Link(link(pod, "session-"+name, LinkServiceName, 0.5/4, at+sec))
+			tr.Link(link(pod, "session-"+name, graph.LinkCloudIdentity, 0.5/4, at+sec))
 		}
-		tr.Link(link("pod-"+name, "session-"+name, LinkPodRequest, 0.95, at+sec))
+		tr.Link(link("pod-"+name, "session-"+name, graph.LinkPodToken, 0.95, at+sec))
 		tr.Flag(flag("session-"+name, "secrets", event.High, event.CredentialAccess, at+2*sec))
 	}
 	a, b := mustTrace(t, tr, "pod-a"), mustTrace(t, tr, "pod-b")
@@ -56,8 +57,8 @@ func TestTwoAttackersOneServiceAccount(t *testing.T) {
 // over several units.
 func TestLinkBeforeFlag(t *testing.T) {
 	tr := New(small())
-	tr.Link(link("session", "pod", LinkObject, 0.95, t0))
-	tr.Link(link("pod", "role", LinkWebIdentity, 0.95, t0+sec))
+	tr.Link(link("session", "pod", graph.LinkCreated, 0.95, t0))
+	tr.Link(link("pod", "role", graph.LinkCloudIdentity, 0.95, t0+sec))
 	if got := tr.Traces(); len(got) != 0 {
 		t.Fatalf("%d traces without a flag", len(got))
 	}
@@ -76,9 +77,9 @@ func idFor(unit string) TraceID { return idOfUnit(id(unit)) }
 func TestEffectBeforeCause(t *testing.T) {
 	tr := New(small())
 	tr.Flag(flag("session", "token", event.High, event.CredentialAccess, t0+60*sec))
-	tr.Link(link("session", "old-pod", LinkObject, 0.95, t0))
-	tr.Link(link("responder", "session", LinkExec, 0.95, t0+600*sec))
-	tr.Link(link("session", "new-pod", LinkObject, 0.95, t0+59*sec)) // within clock skew
+	tr.Link(link("session", "old-pod", graph.LinkCreated, 0.95, t0))
+	tr.Link(link("responder", "session", graph.LinkExec, 0.95, t0+600*sec))
+	tr.Link(link("session", "new-pod", graph.LinkCreated, 0.95, t0+59*sec)) // within clock skew
 	if v := mustTrace(t, tr, "session"); v.Units != 2 {
 		t.Errorf("%d units, want the session and the new pod", v.Units)
 	}
@@ -89,7 +90,7 @@ func TestEffectBeforeCause(t *testing.T) {
 
 func TestWeakLinkNeedsEvidence(t *testing.T) {
 	tr := New(small())
-	tr.Link(link("a", "b", LinkConnection, 0.5, t0))
+	tr.Link(link("a", "b", graph.LinkConnection, 0.5, t0))
 	tr.Flag(flag("b", "low", event.Low, event.Execution, t0+sec))
 	if v := mustTrace(t, tr, "b"); v.Units != 1 {
 		t.Errorf("a low opened a link of strength 0.5")
@@ -104,7 +105,7 @@ func TestThreeHops(t *testing.T) {
 	tr := New(small())
 	tr.Flag(flag("u0", "r", event.High, event.Execution, t0))
 	for i := range 5 {
-		tr.Link(link(fmt.Sprint("u", i), fmt.Sprint("u", i+1), LinkToken, 0.95, t0+int64(i)*sec))
+		tr.Link(link(fmt.Sprint("u", i), fmt.Sprint("u", i+1), graph.LinkToken, 0.95, t0+int64(i)*sec))
 	}
 	if v := mustTrace(t, tr, "u0"); v.Units != 4 {
 		t.Errorf("%d units, want the flagged one and three hops", v.Units)
@@ -144,7 +145,7 @@ func TestFlood(t *testing.T) {
 func TestStrongUnitIsNotDiluted(t *testing.T) {
 	tr := New(small())
 	tr.Flag(flag("early", "low", event.Low, event.Discovery, t0))
-	tr.Link(link("early", "late", LinkConnection, 0.3, t0+sec))
+	tr.Link(link("early", "late", graph.LinkConnection, 0.3, t0+sec))
 	tr.Flag(flag("late", "critical", event.Critical, event.Impact, t0+2*sec))
 	v := mustTrace(t, tr, "late")
 	if v.Units != 2 || v.Score < 798 {
@@ -188,9 +189,9 @@ func TestSizeLimitRecordsSeeAlso(t *testing.T) {
 	for _, u := range []string{"a1", "a2", "b1", "b2"} {
 		tr.Flag(flag(u, "r", event.Medium, event.Execution, t0))
 	}
-	tr.Link(link("a1", "a2", LinkToken, 0.95, t0))
-	tr.Link(link("b1", "b2", LinkToken, 0.95, t0))
-	tr.Link(link("a2", "b1", LinkToken, 0.95, t0))
+	tr.Link(link("a1", "a2", graph.LinkToken, 0.95, t0))
+	tr.Link(link("b1", "b2", graph.LinkToken, 0.95, t0))
+	tr.Link(link("a2", "b1", graph.LinkToken, 0.95, t0))
 	a, b := mustTrace(t, tr, "a1"), mustTrace(t, tr, "b1")
 	if a.ID == b.ID || !cmp.Equal(a.SeeAlso, []TraceID{b.ID}) || !cmp.Equal(b.SeeAlso, []TraceID{a.ID}) {
 		t.Errorf("see also %v and %v of %v and %v", a.SeeAlso, b.SeeAlso, a.ID, b.ID)
@@ -218,7 +219,7 @@ func TestLifecycle(t *testing.T) {
 	tr.Flag(flag("young", "high2", event.High, event.Discovery, t0+sec))
 	tr.Flag(flag("young", "low", event.Low, event.Discovery, t0+sec))
 	tr.Flag(flag("young", "new tactic", event.Low, event.Impact, t0+sec))
-	tr.Link(link("old", "young", LinkToken, 0.95, t0+sec))
+	tr.Link(link("old", "young", graph.LinkToken, 0.95, t0+sec))
 	for m := range int64(48 * 60) {
 		tr.Advance(t0 + m*minute)
 	}
@@ -241,7 +242,7 @@ func TestLookupFollowsMergedIDs(t *testing.T) {
 	tr := New(small())
 	older := tr.Flag(flag("old", "r", event.Medium, event.Execution, t0))
 	younger := tr.Flag(flag("young", "r", event.Medium, event.Execution, t0+sec))
-	tr.Link(link("old", "young", LinkToken, 0.95, t0+sec))
+	tr.Link(link("old", "young", graph.LinkToken, 0.95, t0+sec))
 	v, ok := tr.Lookup(younger)
 	if !ok || v.ID != older || !cmp.Equal(v.MergedFrom, []TraceID{younger}) {
 		t.Errorf("lookup of the younger id gives %v, merged from %v", v.ID, v.MergedFrom)
@@ -270,7 +271,7 @@ func TestMaxUnits(t *testing.T) {
 	tr := New(cfg)
 	tr.Flag(flag("flagged", "r", event.Medium, event.Impact, t0))
 	for n := range 2000 {
-		tr.Link(link(fmt.Sprint("a", n), fmt.Sprint("b", n), LinkToken, 0.9, t0+int64(n)*sec))
+		tr.Link(link(fmt.Sprint("a", n), fmt.Sprint("b", n), graph.LinkToken, 0.9, t0+int64(n)*sec))
 	}
 	if s := tr.Stats(); s.Units > 50 || s.EvictedUnits == 0 {
 		t.Errorf("%d units, limit 50", s.Units)
@@ -364,7 +365,7 @@ func TestManyKindsStayBounded(t *testing.T) {
 		tr := New(small())
 		for n := range 1000 {
 			tr.Flag(flag(fmt.Sprint("u", n%100), fmt.Sprint("r", n%kinds), event.Medium, event.Tactic(n%kinds%10), t0+int64(n)*sec))
-			tr.Link(link(fmt.Sprint("u", n%100), fmt.Sprint("u", (n+1)%100), LinkToken, 0.95, t0+int64(n)*sec))
+			tr.Link(link(fmt.Sprint("u", n%100), fmt.Sprint("u", (n+1)%100), graph.LinkToken, 0.95, t0+int64(n)*sec))
 		}
 		v := mustTrace(t, tr, "u0")
 		if i := tr.units.at(tr.byKey[id("u0")]).trace; len(tr.traces.at(i).rows) > maxRows {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // Config bounds a Tracer. The zero value of each field means its default.
@@ -162,9 +163,9 @@ func halfLifeHours(t event.Tactic) float64 {
 }
 
 // ringTTL is how long a link of a type waits for evidence.
-func (c *Config) ringTTL(l LinkType) int64 {
+func (c *Config) ringTTL(l graph.LinkType) int64 {
 	switch l {
-	case LinkExec, LinkFile, LinkConnection, LinkMetadata:
+	case graph.LinkExec, graph.LinkFile, graph.LinkConnection, graph.LinkMetadata:
 		return c.NodeRingTTL
 	}
 	return c.RingTTL

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 const (
@@ -81,7 +82,7 @@ func TestGoldenScores(t *testing.T) {
 	tests := []struct {
 		name  string
 		flags []f
-		links []Link
+		links []graph.Link
 		want  Points
 	}{
 		{"one low", one(event.Low), nil, 49},
@@ -102,7 +103,7 @@ func TestGoldenScores(t *testing.T) {
 				{"pod", event.High, event.CredentialAccess, event.PlaneNode},
 				{"pod", event.Medium, event.CredentialAccess, event.PlaneK8s},
 			},
-			[]Link{{From: id("session"), To: id("pod"), Type: LinkExec, Strength: 0.95}},
+			[]graph.Link{{From: id("session"), To: id("pod"), Type: graph.LinkExec, Strength: 0.95}},
 			891,
 		},
 		{
@@ -113,7 +114,7 @@ func TestGoldenScores(t *testing.T) {
 				{"role", event.Low, event.Discovery, event.PlaneCloud},
 				{"role", event.Medium, event.LateralMovement, event.PlaneCloud},
 			},
-			[]Link{{From: id("pod"), To: id("role"), Type: LinkMetadata, Strength: 0.6}},
+			[]graph.Link{{From: id("pod"), To: id("role"), Type: graph.LinkMetadata, Strength: 0.6}},
 			576,
 		},
 	}

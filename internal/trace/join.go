@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // reach is evidence that arrived at a unit over some number of links.
@@ -46,13 +47,13 @@ type openLink struct {
 	label            uint32
 	strength         float64
 	first, last      int64
-	typ              LinkType
-	grade            Grade
+	typ              graph.LinkType
+	grade            graph.Grade
 }
 
 type linkKey struct {
 	from, to uint32
-	typ      LinkType
+	typ      graph.LinkType
 }
 
 // opensWith says whether a link of strength s may join units on evidence of

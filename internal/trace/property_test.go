@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 	"github.com/google/go-cmp/cmp"
 	"github.com/zeebo/xxh3"
 )
@@ -17,7 +18,7 @@ import (
 // step is one call of a random script.
 type step struct {
 	flag *Flag
-	link *Link
+	link *graph.Link
 }
 
 func (s step) run(t *Tracer) {
@@ -52,7 +53,7 @@ func script(seed uint64, n int) []step {
 		}
 		pending[from]++
 		pending[to]++
-		l := link(fmt.Sprint("u", from), fmt.Sprint("u", to), LinkToken, 0.2+0.75*rng.Float64(), at)
+		l := link(fmt.Sprint("u", from), fmt.Sprint("u", to), graph.LinkToken, 0.2+0.75*rng.Float64(), at)
 		out = append(out, step{link: &l})
 	}
 	return out
@@ -188,7 +189,7 @@ func busy() *Tracer {
 		s.run(tr)
 	}
 	for n := range 40 {
-		tr.Link(link("hub", fmt.Sprint("x", n), LinkObject, 0.95, t0+400*sec))
+		tr.Link(link("hub", fmt.Sprint("x", n), graph.LinkCreated, 0.95, t0+400*sec))
 	}
 	f := flag("u1", "late", event.Low, event.Discovery, t0+9*hour)
 	f.Contexts[0] = id("w")
@@ -239,10 +240,10 @@ func tiny() *Tracer {
 	f := flag("u", "r", event.Medium, event.Execution, t0)
 	f.Contexts[0], f.Techniques = id("w"), []string{"T1"}
 	tr.Flag(f)
-	tr.Link(link("u", "v", LinkToken, 0.9, t0))
-	tr.Link(link("x", "y", LinkToken, 0.9, t0))
+	tr.Link(link("u", "v", graph.LinkToken, 0.9, t0))
+	tr.Link(link("x", "y", graph.LinkToken, 0.9, t0))
 	tr.Advance(t0 + 8*hour)
-	tr.Link(link("y", "z", LinkToken, 0.9, t0+8*hour))
+	tr.Link(link("y", "z", graph.LinkToken, 0.9, t0+8*hour))
 	tr.Flag(flag("v", "low", event.Low, event.Impact, t0+8*hour))
 	return tr
 }

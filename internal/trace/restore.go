@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // restorer rebuilds a tracer. Whatever the bytes say, what it leaves behind
@@ -141,8 +142,8 @@ func (s *restorer) readSlot(r *slot) {
 }
 
 func (s *restorer) readLink(r *slot) {
-	r.typ = LinkType(s.small(uint64(linkTypeCount), "link type"))
-	r.grade = Grade(s.small(uint64(gradeCount), "grade"))
+	r.typ = graph.LinkType(s.small(uint64(graph.LinkTypeCount), "link type"))
+	r.grade = graph.Grade(s.small(uint64(graph.GradeCount), "grade"))
 	r.strength, r.first, r.last = s.float(), s.int(), s.int()
 	if r.strength < 0 || r.strength > 1 {
 		s.fail("strength %v is not in 0 to 1", r.strength)

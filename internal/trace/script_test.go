@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -146,10 +147,10 @@ func (s *scripted) flag(arg []string) string {
 }
 
 func (s *scripted) link(arg []string) string {
-	l := Link{From: id(arg[1]), To: id(arg[2]), Time: s.at(arg[0]), Label: arg[1] + " -> " + arg[2], Grade: Exact}
-	for typ, n := range linkTypeNames {
-		if n == arg[3] {
-			l.Type = LinkType(typ)
+	l := graph.Link{From: id(arg[1]), To: id(arg[2]), Time: s.at(arg[0]), Label: arg[1] + " -> " + arg[2], Grade: graph.Exact}
+	for typ := range graph.LinkTypeCount {
+		if typ.String() == arg[3] {
+			l.Type = typ
 		}
 	}
 	var err error

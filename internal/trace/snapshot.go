@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // snapshotMagic carries the version: a change of layout changes it.
@@ -123,7 +124,7 @@ func (s *snapshotter) writeSlot(r *slot) {
 	s.writeLink(r.typ, r.grade, r.strength, r.first, r.last, s.t.labels.text(r.label))
 }
 
-func (s *snapshotter) writeLink(typ LinkType, g Grade, strength float64, first, last int64, label string) {
+func (s *snapshotter) writeLink(typ graph.LinkType, g graph.Grade, strength float64, first, last int64, label string) {
 	s.uint(uint64(typ))
 	s.uint(uint64(g))
 	s.float(strength)

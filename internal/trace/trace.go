@@ -32,6 +32,7 @@ import (
 	"strconv"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // UnitID is the key of the entity at the top of a unit.
@@ -92,80 +93,6 @@ type Flag struct {
 	Ref uint64 // opaque handle of the caller, given back as Evidence.Ref
 }
 
-// Link says that unit From caused something in unit To.
-type Link struct {
-	From, To UnitID
-	Type     LinkType
-	Strength float64 // (0,1]: the link table's strength, already divided by the number of candidates
-	Grade    Grade
-	Time     int64  // when it was observed to act
-	Label    string // what a person reads: "exec into shop/web-1"
-}
-
-// LinkType says what kind of cause a link is. Its plane sets how long it waits
-// for evidence.
-type LinkType uint8
-
-// The types of links, as the link table lists them.
-const (
-	LinkUnknown       LinkType = iota
-	LinkExec                   // exec, attach or ephemeral container -> process in the pod
-	LinkObject                 // request -> object -> controller children -> pod -> container
-	LinkPodRequest             // pod -> API request of its own token
-	LinkServiceName            // pod -> API request, only the service account's name known
-	LinkToken                  // token issued -> token used
-	LinkSecret                 // secret read -> credential in it used
-	LinkCertificate            // signing request -> client certificate used
-	LinkImpersonation          // caller -> impersonated identity
-	LinkGrant                  // binding or role change -> request it made possible
-	LinkWebhook                // webhook or policy -> object it changed
-	LinkCascade                // deletion -> deletions it caused
-	LinkWebIdentity            // pod -> cloud session
-	LinkMetadata               // process -> instance metadata -> node role session
-	LinkAssumeRole             // cloud session -> cloud session
-	LinkCloudAccess            // cloud session -> Kubernetes session
-	LinkFile                   // file written -> file executed
-	LinkConnection             // connection with both ends seen
-	linkTypeCount
-)
-
-var linkTypeNames = [linkTypeCount]string{
-	"unknown", "exec", "object", "pod-request", "service-account", "token", "secret", "certificate", "impersonation",
-	"grant", "webhook", "cascade", "web-identity", "metadata", "assume-role", "cloud-access", "file", "connection",
-}
-
-// String returns the type's name as output writes it.
-func (l LinkType) String() string {
-	if l >= linkTypeCount {
-		return linkTypeNames[0]
-	}
-	return linkTypeNames[l]
-}
-
-// Grade is how sure a link is.
-type Grade uint8
-
-// The grades, from least to most sure.
-const (
-	Heuristic Grade = iota // a candidate set
-	Strong                 // keys and time, normally unique
-	Exact                  // one unique key on both sides
-	gradeCount
-)
-
-var gradeNames = [gradeCount]string{"heuristic", "strong", "exact"}
-
-// String returns the grade's name.
-func (g Grade) String() string {
-	if g >= gradeCount {
-		return gradeNames[0]
-	}
-	return gradeNames[g]
-}
-
-// MarshalText writes the grade's name.
-func (g Grade) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
-
 // Trace is one scored trace. The caller owns it.
 type Trace struct {
 	ID          TraceID
@@ -219,8 +146,8 @@ type Evidence struct {
 // Edge is a link that joined two units of a trace.
 type Edge struct {
 	From, To    UnitID
-	Type        LinkType
-	Grade       Grade
+	Type        graph.LinkType
+	Grade       graph.Grade
 	Strength    float64 // after hub damping
 	First, Last int64   // when it was first and last observed to act
 	Label       string

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // Tracer holds the live traces. See the package comment for its laws.
@@ -192,8 +193,8 @@ func (t *Tracer) nameOf(tr uint32) TraceID {
 // Link takes a cause between two units. Self-links and links without strength
 // are nothing. The strength is damped by both units' fan-out as it is now, and
 // stays; a link seen again keeps the greater strength and widens in time.
-func (t *Tracer) Link(l Link) {
-	if l.From == l.To || !(l.Strength >= minStrength) || l.Type >= linkTypeCount {
+func (t *Tracer) Link(l graph.Link) {
+	if l.From == l.To || !(l.Strength >= minStrength) || l.Type >= graph.LinkTypeCount {
 		return
 	}
 	t.tick(l.Time)

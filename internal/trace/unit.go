@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"encoding/binary"
+	"github.com/clew-sec/clew/internal/graph"
 	"math"
 	"math/bits"
 	"time"
@@ -32,8 +33,8 @@ type slot struct {
 	label       uint32
 	strength    float64 // frozen at the first test
 	first, last int64   // when the link was observed to act
-	typ         LinkType
-	grade       Grade
+	typ         graph.LinkType
+	grade       graph.Grade
 	out         bool // the ring's unit is the cause
 }
 
@@ -232,7 +233,7 @@ func (t *Tracer) stale(s *slot, now int64) bool {
 }
 
 // unpend removes a link between two units from the ring of unit i.
-func (t *Tracer) unpend(i, other uint32, typ LinkType, out bool) {
+func (t *Tracer) unpend(i, other uint32, typ graph.LinkType, out bool) {
 	u := t.units.at(i)
 	for n := range u.ring {
 		if r := &u.ring[n]; r.other == other && r.typ == typ && r.out == out {

@@ -1,0 +1,164 @@
+package graph
+
+import (
+	"strings"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/inventory"
+)
+
+// observeCloud finds the causes a cloud call carries: credentials it issued,
+// cluster access it gave or fetched (L21-L23).
+func (g *Graph) observeCloud(s *session, e *event.Event) {
+	c := &e.Cloud
+	if !c.Succeeded() {
+		return
+	}
+	if c.IssuedKey != "" {
+		g.origins.put(g.issuedKey(c), g.cloudOrigin(s, e))
+	}
+	if principal := grantedPrincipal(c); principal != "" {
+		g.access.put(g.key("principal", principal), s.originOf(e))
+	}
+	if fetchesClusterCredential(c) {
+		g.fetched.put(g.networkKey(s), s.originOf(e))
+	}
+}
+
+// issuedKey is the credential key under which the issued key will act.
+func (g *Graph) issuedKey(c *event.CloudCall) event.ID {
+	prefix := "aws:"
+	if c.Provider == "gcp" {
+		prefix = "gcpkey:"
+	}
+	return g.key(prefix + strings.TrimPrefix(c.IssuedKey, prefix))
+}
+
+// cloudOrigin says how a cloud credential was issued.
+func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
+	c := &e.Cloud
+	o := s.originOf(e)
+	o.Barrier = false
+	o.Label = g.names.Intern(c.IssuedRole)
+	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
+	if account, ok := strings.CutPrefix(c.WebIdentity, serviceAccountPrefix); ok {
+		l.IssuedToPod = g.names.Intern(strings.Replace(account, ":", "/", 1))
+	} else if c.PodName != "" {
+		l.IssuedToPod = g.names.Intern(c.PodNamespace + "/" + c.PodName)
+	}
+	o.Lineage = l
+	return o
+}
+
+func issuedVia(c *event.CloudCall) string {
+	switch c.Action {
+	case "AssumeRoleWithWebIdentity":
+		return "web-identity"
+	case "AssumeRoleForPodIdentity":
+		return "pod-identity"
+	case "AssumeRole":
+		return "assume-role"
+	case "AssumeRoleWithSAML", "GetFederationToken":
+		return "federation"
+	}
+	return "key"
+}
+
+// linkCloudOrigin links a new session with the pods whose identity it is, and
+// with whoever gave its principal access to the cluster.
+func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
+	g.linkPodIdentity(s, e)
+	if e.Kind != event.KindAPIRequest {
+		return
+	}
+	for _, principal := range []string{e.Actor.ARN, e.Actor.Role, e.Actor.UID} {
+		if principal == "" {
+			continue
+		}
+		if o, ok := g.access.get(g.key("principal", principalName(principal))); ok && !o.Barrier {
+			g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightModified, Label: g.names.Intern(principal)})
+			s.inherit(o)
+			break
+		}
+	}
+	if o, ok := g.fetched.get(g.networkKey(s)); ok && e.Facts.Actor.FirstSeen && e.Time-o.Time < sessionIdleNanos {
+		g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightFetched, Label: "cluster credential"})
+		s.inherit(o)
+	}
+}
+
+// linkPodIdentity links a cloud session with the pod or service account it
+// acts for. Only Pod Identity names the pod; a web identity names the account,
+// so its live workloads share the link.
+func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
+	c := &e.Cloud
+	if c.PodUID != "" || c.PodName != "" {
+		o, ok := g.inv.ObjectByUID(c.PodUID)
+		if !ok {
+			o, ok = g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: c.PodNamespace, Name: c.PodName})
+		}
+		if ok {
+			g.link(s, g.entity(o, e.Time), Link{Type: LinkCloudIdentity, Grade: Exact, Strength: weightExact, Label: g.names.Intern(c.PodNamespace + "/" + c.PodName)})
+			return
+		}
+	}
+	account := strings.TrimPrefix(c.WebIdentity, serviceAccountPrefix)
+	if account == "" || account == c.WebIdentity {
+		return
+	}
+	namespace, name, _ := strings.Cut(account, ":")
+	units, _ := g.accounts.get(g.key("account", namespace, name))
+	for _, u := range units {
+		g.link(s, u, Link{
+			Type: LinkCloudIdentity, Grade: Heuristic, Strength: weightByAccount / float64(len(units)),
+			Candidates: len(units), Label: g.names.Intern(namespace + "/" + name),
+		})
+	}
+}
+
+func (g *Graph) networkKey(s *session) event.ID {
+	g.hash.Reset()
+	g.hash.Str("network")
+	g.hash.ID(s.Net.Addr().As16())
+	return g.hash.Sum()
+}
+
+// grantedPrincipal returns the principal an EKS access entry or policy
+// association names.
+func grantedPrincipal(c *event.CloudCall) string {
+	switch c.Action {
+	case "CreateAccessEntry", "AssociateAccessPolicy", "UpdateAccessEntry":
+	default:
+		return ""
+	}
+	for _, p := range c.Params {
+		if arn, ok := strings.CutPrefix(p, "principalArn="); ok {
+			return principalName(arn)
+		}
+	}
+	return ""
+}
+
+// principalName reduces an ARN to what access entries and assumed-role
+// sessions have in common: account and role or user name.
+// arn:aws:sts::1:assumed-role/Admin/bob and arn:aws:iam::1:role/path/Admin
+// both give "1:Admin".
+func principalName(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" {
+		return arn
+	}
+	path := strings.Split(parts[5], "/")
+	name := path[len(path)-1]
+	if path[0] == "assumed-role" && len(path) > 1 {
+		name = path[1]
+	}
+	return parts[4] + ":" + name
+}
+
+// fetchesClusterCredential reports whether the call hands out a credential for
+// a cluster.
+func fetchesClusterCredential(c *event.CloudCall) bool {
+	a := strings.ToLower(c.Action)
+	return strings.HasSuffix(a, "/listclusteradmincredential/action") || strings.HasSuffix(a, "/listclusterusercredential/action")
+}

@@ -1,0 +1,235 @@
+// Package graph finds the causes between activities: which identity session an
+// event belongs to, which unit (the entities below one barrier) it happens in,
+// and which earlier unit led to it. It is deterministic: events in event-time
+// order in, units and links out; no clock, no I/O, no goroutine.
+//
+// The keys a link rests on are those of the API audit log and the cloud logs:
+// token ids, certificate hashes, secret names in annotations, object UIDs,
+// owner references, pod UIDs, binding names, webhook names, access key ids.
+// Names anyone can choose (user agents, Audit-ID, role session names, labels)
+// are never keys.
+package graph
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/inventory"
+)
+
+// Config bounds what a Graph remembers. Zero values mean the defaults.
+type Config struct {
+	// MaxEntities caps the entity table. The default is 4 Mi entities.
+	MaxEntities int
+	// MaxSessions caps identity sessions, credentials' origins and secrets'
+	// readers, each. The default is 128 Ki.
+	MaxSessions int
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxEntities == 0 {
+		c.MaxEntities = 4 << 20
+	}
+	if c.MaxSessions == 0 {
+		c.MaxSessions = 128 << 10
+	}
+	return c
+}
+
+// origin is the session that brought a credential or object into being, in
+// the form that outlives the session itself.
+type origin struct {
+	Unit      event.ID
+	User      string
+	Time      int64
+	Native    bool // the control plane or a kubelet did it: ordinary
+	Barrier   bool
+	Ancestors []event.ID
+	Users     []string
+	Lineage   lineage // of a cloud credential: how it was issued
+	Label     string
+	Approver  *origin // of a certificate: who approved the request
+	Made      bool    // of a secret: this origin created it rather than read it
+	Listed    bool    // of a secret: it was one of a list
+}
+
+// Graph holds the sessions, units and origins. It is not safe for concurrent
+// use.
+type Graph struct {
+	inv   *inventory.Inventory
+	table *Table
+	hash  event.Hasher
+	names *event.Interner
+
+	sessions recent[event.ID, *session] // by Base
+	origins  recent[event.ID, origin]   // by credential key: how it came to be
+	readers  recent[event.ID, []origin] // by secret, by namespace, and cluster-wide
+	byCred   recent[event.ID, []peer]
+	accounts recent[event.ID, []event.ID] // service account → units of its pods
+	fetched  recent[event.ID, origin]     // network → who fetched cluster credentials from the cloud there
+	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
+
+	policies []policy
+
+	swept   int64 // event time of the last sweep
+	current *session
+	links   []Link
+}
+
+// New returns an empty Graph that reads object facts from inv, which must
+// observe each event before Observe does.
+func New(cfg Config, inv *inventory.Inventory) *Graph {
+	cfg = cfg.withDefaults()
+	n := cfg.MaxSessions
+	return &Graph{
+		inv: inv, table: NewTable(TableConfig{Max: cfg.MaxEntities}), names: event.NewInterner(),
+		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
+		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
+		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
+	}
+}
+
+// Step is what one event added to the graph.
+type Step struct {
+	// Unit is the unit that flags on the event belong to.
+	Unit event.ID
+	// Links are the causes the event proved. The slice is valid until the next
+	// Observe.
+	Links []Link
+}
+
+// Observe adds e, whose session Identify set and whose inventory facts are
+// filled, and fills the lineage facts.
+func (g *Graph) Observe(e *event.Event) Step {
+	s := g.current
+	g.links = g.links[:0]
+	if s.Unit == (event.ID{}) {
+		g.begin(s, e)
+	}
+	g.sweep(e.Time)
+	g.describe(s, e)
+	if e.Kind == event.KindCloudCall {
+		g.observeCloud(s, e)
+	} else {
+		g.observeRequest(s, e)
+	}
+	return Step{Unit: g.unitOf(s, e), Links: g.links}
+}
+
+// begin gives a new session its unit and links it to what issued its
+// credential.
+func (g *Graph) begin(s *session, e *event.Event) {
+	f := &e.Facts.Actor
+	s.Foreign = f.NewNetwork || f.PodMismatch || f.NodeMismatch
+	s.Barrier = !s.Foreign && (f.System || f.Controller || e.Actor.Kind == event.ActorNode || e.Actor.Kind == event.ActorCloudService)
+	s.Unit = s.Key
+	pod := g.podUnit(e)
+	if pod != (event.ID{}) && !f.PodMismatch {
+		s.Unit = pod
+		g.noteAccount(e.Actor.Namespace, e.Actor.ServiceAccount, pod)
+	}
+	g.table.Insert(s.Key, kindSession, g.tableParent(s), s.First)
+	if pod != (event.ID{}) && f.PodMismatch {
+		g.link(s, pod, Link{Type: LinkPodToken, Grade: Exact, Strength: weightExact, Label: e.Actor.PodName})
+	}
+	g.linkOrigin(s, e)
+	g.linkSameCredential(s, e)
+}
+
+// tableParent returns the entity the session hangs below: its pod's unit.
+func (g *Graph) tableParent(s *session) Ref {
+	if s.Unit == s.Key {
+		return Ref{}
+	}
+	ref, _ := g.table.Get(s.Unit)
+	return ref
+}
+
+// describe fills the lineage facts that hold for every event of the session.
+func (g *Graph) describe(s *session, e *event.Event) {
+	f, l := &e.Facts.Actor, &s.Lineage
+	f.MintedBy, f.MintedForeign, f.SecretReadBy = l.MintedBy, l.MintedForeign, l.SecretReadBy
+	f.CertRequester, f.CertApprover = l.CertRequester, l.CertApprover
+	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
+	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
+	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
+	f.Suspect = s.Foreign || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
+		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
+	if l.MintedForeign || f.Suspect {
+		f.System, f.Controller = false, false
+	}
+}
+
+// foreignIssued reports whether a credential issued to one network is used from
+// another, at least one of them public: inside a cluster's own networks pods
+// and their NAT differ all the time.
+func foreignIssued(issued, used netip.Prefix) bool {
+	if !issued.IsValid() || !used.IsValid() || issued == used {
+		return false
+	}
+	return event.PublicIP(issued.Addr().String()) || event.PublicIP(used.Addr().String())
+}
+
+// unitOf returns the unit flags on e belong to: what a controller does belongs
+// to the object it reconciles, everything else to the session.
+func (g *Graph) unitOf(s *session, e *event.Event) event.ID {
+	if !s.Barrier || e.Kind != event.KindAPIRequest || !e.K8s.Mutates() || e.Actor.Kind == event.ActorNode {
+		return s.Unit
+	}
+	if u := g.objectUnit(e); u != (event.ID{}) {
+		return u
+	}
+	return s.Unit
+}
+
+// sweepEvery is how often, in event time, a share of the entities is looked
+// over for those that have outlived their use.
+const (
+	sweepEvery = int64(60e9)
+	sweepShare = 60 // all of them in an hour
+)
+
+func (g *Graph) sweep(now int64) {
+	if now-g.swept < sweepEvery {
+		return
+	}
+	g.swept = now
+	g.table.Sweep(now, g.table.Len()/sweepShare+1)
+}
+
+// MarkFlagged keeps the entities of a unit that holds a flag, so that a slow
+// story does not lose its beginning.
+func (g *Graph) MarkFlagged(unit event.ID) {
+	if ref, ok := g.table.Get(unit); ok {
+		g.table.MarkFlagged(ref)
+	}
+}
+
+// link records that from led to the session's unit.
+func (g *Graph) link(s *session, from event.ID, l Link) {
+	if from == s.Unit || from == (event.ID{}) {
+		return
+	}
+	l.From, l.To, l.Time = from, s.Unit, s.Last
+	l.Candidates = max(l.Candidates, 1)
+	g.links = append(g.links, l)
+}
+
+// linkTo records that the session led to another unit, once per session.
+func (g *Graph) linkTo(s *session, to event.ID, l Link) {
+	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.linkOnce(to) {
+		return
+	}
+	l.From, l.To, l.Time = s.Unit, to, s.Last
+	l.Candidates = max(l.Candidates, 1)
+	g.links = append(g.links, l)
+}
+
+// originOf returns s in the form that is kept with what it brought about.
+func (s *session) originOf(e *event.Event) origin {
+	return origin{
+		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users,
+		Native: e.Facts.Actor.System || e.Actor.Kind == event.ActorNode && !e.Facts.Actor.NodeMismatch,
+	}
+}

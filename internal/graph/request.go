@@ -1,0 +1,194 @@
+package graph
+
+import (
+	"strings"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/inventory"
+)
+
+// observeRequest finds the causes a Kubernetes request carries.
+func (g *Graph) observeRequest(s *session, e *event.Event) {
+	r := &e.K8s
+	e.Facts.Cascade = g.isCascade(e)
+	g.noteIssue(s, e)
+	g.noteSecretRead(s, e)
+	g.linkGrant(s, e)
+	if !r.Succeeded() || e.Facts.SessionEnd {
+		return
+	}
+	if enters(r) {
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.names.Intern(r.Namespace + "/" + r.Name)})
+		return
+	}
+	if r.Mutates() {
+		g.notePolicy(s, e)
+		g.linkObject(s, e)
+	}
+}
+
+// isCascade reports whether the control plane deletes as the consequence of an
+// earlier request: its namespace or owner is going (L19). Controllers delete
+// nothing on their own account.
+func (g *Graph) isCascade(e *event.Event) bool {
+	r := &e.K8s
+	return e.Facts.Actor.System && (r.Verb == "delete" || r.Verb == "deletecollection")
+}
+
+// enters reports whether the request opens a way into a pod: exec, attach,
+// port-forward, proxy, ephemeral container, or the kubelet's own API by proxy.
+func enters(r *event.Request) bool {
+	switch r.Resource {
+	case "pods":
+		switch r.Subresource {
+		case "exec", "attach", "portforward", "proxy", "ephemeralcontainers":
+			return true
+		}
+	case "nodes":
+		return r.Subresource == "proxy" && proxiedPod(r.ProxyPath) != ""
+	}
+	return false
+}
+
+// proxiedPod returns "namespace/pod" of a kubelet path such as
+// /exec/shop/web-1/app (k8s.io/kubernetes pkg/kubelet/server/server.go).
+func proxiedPod(path string) string {
+	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch verb {
+	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
+	default:
+		return ""
+	}
+	namespace, rest, ok := strings.Cut(rest, "/")
+	pod, _, _ := strings.Cut(rest, "/")
+	if !ok || pod == "" {
+		return ""
+	}
+	return namespace + "/" + pod
+}
+
+func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
+	namespace, name := r.Namespace, r.Name
+	if r.Resource == "nodes" {
+		namespace, name, _ = strings.Cut(proxiedPod(r.ProxyPath), "/")
+	} else if r.Subresource == "proxy" {
+		name = proxiedName(name)
+	}
+	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
+	if !ok {
+		return event.ID{}
+	}
+	return g.entity(o, now)
+}
+
+// proxiedName strips scheme and port of pods/proxy and services/proxy names,
+// [scheme:]name[:port].
+func proxiedName(name string) string {
+	parts := strings.Split(name, ":")
+	switch len(parts) {
+	case 2:
+		return parts[0]
+	case 3:
+		return parts[1]
+	}
+	return name
+}
+
+// linkGrant finds the binding or role, made in this log, without which the
+// request would have been refused (L17).
+func (g *Graph) linkGrant(s *session, e *event.Event) {
+	grant, ok := g.inv.NeededGrant(e)
+	if !ok {
+		return
+	}
+	f := &e.Facts.Actor
+	by := grant.Origin
+	f.NeedsGrant, f.GrantBy = grant.Name, by.User
+	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
+	unit := g.sessionUnit(by.Session)
+	f.SelfGranted = s.grantedItself(unit, by.User)
+	if s.linkOnce(unit) {
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.names.Intern(grant.Name)})
+	}
+}
+
+// sessionUnit returns the unit of a session key as inventory remembers it.
+func (g *Graph) sessionUnit(key event.ID) event.ID {
+	if ref, ok := g.table.Get(key); ok {
+		return g.unit(ref)
+	}
+	return key
+}
+
+// linkObject links a request with the object it created or changed, and the
+// object with the webhooks that changed it.
+func (g *Graph) linkObject(s *session, e *event.Event) {
+	unit := g.objectUnit(e)
+	if unit == (event.ID{}) {
+		return
+	}
+	r := &e.K8s
+	label := objectLabel(r)
+	switch {
+	case r.Verb == "create" && r.Subresource == "":
+		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.names.Intern(label)})
+		g.linkInjectors(unit, e)
+	case changesBehaviour(e):
+		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.names.Intern(label)})
+		g.linkInjectors(unit, e)
+	}
+}
+
+func objectLabel(r *event.Request) string {
+	if r.Namespace == "" {
+		return r.Resource + "/" + r.Name
+	}
+	return r.Resource + "/" + r.Namespace + "/" + r.Name
+}
+
+// changesBehaviour reports whether an update makes the writer answerable for
+// what the object does from now on.
+func changesBehaviour(e *event.Event) bool {
+	r := &e.K8s
+	if r.Subresource != "" && r.Subresource != "scale" || r.Verb != "update" && r.Verb != "patch" {
+		return false
+	}
+	switch r.Group {
+	case "rbac.authorization.k8s.io", "admissionregistration.k8s.io":
+		return true
+	}
+	return e.Facts.Change.PodSpec || r.Resource == "configmaps"
+}
+
+// linkInjectors links an object with whoever configured the webhooks and
+// policies that changed it on its way in (L18).
+func (g *Graph) linkInjectors(unit event.ID, e *event.Event) {
+	for _, name := range e.K8s.MutatedBy {
+		key := inventory.ObjectKey{Group: "admissionregistration.k8s.io", Resource: "mutatingwebhookconfigurations", Name: name}
+		o, ok := g.inv.Object(key)
+		if !ok || o.Created.Session == (event.ID{}) {
+			continue
+		}
+		g.linkInjector(unit, e, o, Exact, name)
+	}
+	if e.Facts.Change.Unattributed {
+		g.linkPolicies(unit, e)
+	}
+}
+
+func (g *Graph) linkInjector(unit event.ID, e *event.Event, o inventory.Object, grade Grade, name string) {
+	if len(e.Facts.Change.Injected) > 0 {
+		e.Facts.Change.InjectorBy = o.Created.User
+	}
+	g.linkMutation(unit, g.sessionUnit(o.Created.Session), e.Time, grade, name, 1)
+}
+
+func (g *Graph) linkMutation(unit, from event.ID, now int64, grade Grade, name string, candidates int) {
+	if from == unit {
+		return
+	}
+	g.links = append(g.links, Link{
+		From: from, To: unit, Type: LinkMutated, Grade: grade, Strength: weightExact / float64(candidates),
+		Candidates: candidates, Time: now, Label: g.names.Intern(name),
+	})
+}

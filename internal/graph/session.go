@@ -1,0 +1,161 @@
+package graph
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/clew-sec/clew/internal/event"
+)
+
+// sessionIdleNanos ends an identity session: one hour without a request.
+const sessionIdleNanos = int64(3600e9)
+
+// maxAncestors bounds how far up a session remembers what led to it; maxLinked
+// how many units it remembers having linked to.
+const (
+	maxAncestors = 8
+	maxLinked    = 64
+)
+
+// session is one actor with one credential from one network, until an hour
+// passes without a request. Fields are exported for snapshots.
+type session struct {
+	Key     event.ID // changes when a new session begins
+	Base    event.ID // credential and network
+	Cred    event.ID // credential
+	Unit    event.ID // unit that flags of this session belong to; zero until the first event was linked
+	First   int64
+	Last    int64
+	User    string
+	Net     netip.Prefix
+	Foreign bool // began from a network that is new for the credential
+	Barrier bool // nothing is inherited: control plane, nodes, routine controllers
+
+	Lineage   lineage
+	Ancestors []event.ID // units that led here, nearest first
+	Users     []string   // their users
+	Linked    []event.ID // units it was linked to, newest last
+}
+
+// lineage is what is known of how the session's credential came to be.
+type lineage struct {
+	MintedBy      string
+	MintedForeign bool
+	SecretReadBy  string
+	CertRequester string
+	CertApprover  string
+	IssuedVia     string
+	IssuedTo      string
+	IssuedToPod   string
+	IssuedNet     netip.Prefix
+}
+
+// Network returns the network an address belongs to for telling places apart:
+// its /24, or /64 for IPv6. An address that does not parse has the zero Prefix.
+func Network(ip string) netip.Prefix {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits) // bits fits the family
+	return p
+}
+
+// Identify sets e.Session. It must run before any other stage sees e.
+func (g *Graph) Identify(e *event.Event) {
+	cred := g.credentialKey(&e.Actor)
+	net := Network(e.Actor.IP)
+	base := g.sessionBase(cred, net)
+	s, ok := g.sessions.get(base)
+	if !ok || e.Time-s.Last > sessionIdleNanos {
+		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.names.Intern(e.Actor.Name)}
+		g.sessions.put(base, s)
+	}
+	s.Last = max(s.Last, e.Time)
+	e.Session = s.Key
+	g.current = s
+}
+
+// credentialKey names the credential exactly where the log tells it, else the
+// principal. A cloud key behind a Kubernetes request is the cloud's own key, so
+// both planes meet in it.
+func (g *Graph) credentialKey(a *event.Actor) event.ID {
+	g.hash.Reset()
+	switch {
+	case a.Credential != "":
+		g.hash.Str(a.Credential)
+	case a.AccessKey != "":
+		g.hash.Str("aws:" + a.AccessKey)
+	case a.Kind == event.ActorUnauthenticated || a.Kind == event.ActorAnonymous:
+		g.hash.Str("anonymous")
+	default:
+		g.hash.Str("user")
+		g.hash.Str(a.Name)
+	}
+	return g.hash.Sum()
+}
+
+func (g *Graph) sessionBase(cred event.ID, net netip.Prefix) event.ID {
+	g.hash.Reset()
+	g.hash.ID(cred)
+	a := net.Addr().As16()
+	g.hash.ID(a)
+	return g.hash.Sum()
+}
+
+func (g *Graph) sessionKey(base event.ID, start int64) event.ID {
+	g.hash.Reset()
+	g.hash.ID(base)
+	g.hash.Int(start)
+	return g.hash.Sum()
+}
+
+// linkOnce reports whether s was not linked with unit lately, and notes it.
+func (s *session) linkOnce(unit event.ID) bool {
+	if slices.Contains(s.Linked, unit) {
+		return false
+	}
+	if len(s.Linked) >= maxLinked {
+		s.Linked = append(s.Linked[:0], s.Linked[maxLinked/2:]...)
+	}
+	s.Linked = append(s.Linked, unit)
+	return true
+}
+
+// inherit notes that an origin led to s.
+func (s *session) inherit(o origin) {
+	for _, u := range append([]event.ID{o.Unit}, o.Ancestors...) {
+		if len(s.Ancestors) < maxAncestors && u != s.Unit && !slices.Contains(s.Ancestors, u) {
+			s.Ancestors = append(s.Ancestors, u)
+		}
+	}
+	for _, u := range append([]string{o.User}, o.Users...) {
+		if len(s.Users) < maxAncestors && u != "" && !slices.Contains(s.Users, u) {
+			s.Users = append(s.Users, u)
+		}
+	}
+}
+
+// grantedItself reports whether a grant made by user in unit is the session's
+// own doing: by itself, or by a service account that led to it. A person who
+// sets up an account for a machine is not: binding it and minting its token is
+// how that is done.
+func (s *session) grantedItself(unit event.ID, user string) bool {
+	if unit == s.Unit || user == s.User {
+		return true
+	}
+	return strings.HasPrefix(user, serviceAccountPrefix) && (slices.Contains(s.Ancestors, unit) || slices.Contains(s.Users, user))
+}
+
+const serviceAccountPrefix = "system:serviceaccount:"
+
+// serviceAccountUser returns the user name of a service account.
+func serviceAccountUser(namespace, name string) string {
+	return serviceAccountPrefix + namespace + ":" + name
+}

@@ -1,0 +1,72 @@
+package graph
+
+import (
+	"encoding/gob"
+	"fmt"
+	"io"
+
+	"github.com/clew-sec/clew/internal/event"
+)
+
+// state is what a snapshot holds beside the entity table.
+type state struct {
+	Sessions recent[event.ID, *session]
+	Origins  recent[event.ID, origin]
+	Readers  recent[event.ID, []origin]
+	ByCred   recent[event.ID, []peer]
+	Accounts recent[event.ID, []event.ID]
+	Fetched  recent[event.ID, origin]
+	Access   recent[event.ID, origin]
+	Policies []policy
+	Swept    int64
+}
+
+// Snapshot writes the whole state of g: a Graph restored from it goes on as g
+// would.
+func (g *Graph) Snapshot(w io.Writer) error {
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.policies, g.swept}
+	if err := gob.NewEncoder(w).Encode(s); err != nil {
+		return fmt.Errorf("writing sessions and origins: %w", err)
+	}
+	if err := g.table.Snapshot(w); err != nil {
+		return fmt.Errorf("writing the entity table: %w", err)
+	}
+	return nil
+}
+
+// Restore replaces the state of g by a snapshot. After an error g must not be
+// used.
+func (g *Graph) Restore(r io.Reader) error {
+	var s state
+	if err := gob.NewDecoder(asByteReader(r)).Decode(&s); err != nil {
+		return fmt.Errorf("reading sessions and origins: %w", err)
+	}
+	if err := g.table.Restore(r); err != nil {
+		return fmt.Errorf("reading the entity table: %w", err)
+	}
+	g.sessions, g.origins, g.readers, g.byCred = s.Sessions.open(), s.Origins.open(), s.Readers.open(), s.ByCred.open()
+	g.policies, g.swept = s.Policies, s.Swept
+	g.accounts, g.fetched, g.access = s.Accounts.open(), s.Fetched.open(), s.Access.open()
+	return nil
+}
+
+// asByteReader keeps gob from reading ahead, which would take bytes of the
+// table behind it.
+func asByteReader(r io.Reader) io.Reader {
+	if _, ok := r.(io.ByteReader); ok {
+		return r
+	}
+	return &byteReader{r: r}
+}
+
+type byteReader struct {
+	r io.Reader
+	b [1]byte
+}
+
+func (r *byteReader) Read(p []byte) (int, error) { return r.r.Read(p) }
+
+func (r *byteReader) ReadByte() (byte, error) {
+	_, err := io.ReadFull(r.r, r.b[:])
+	return r.b[0], err
+}
