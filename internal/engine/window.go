@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/clew-sec/clew/internal/event"
+)
+
+// window puts events into one canonical order, (Time, ID), whatever order they
+// arrive in, as long as an event is not later than the window holds. Records
+// of one log are seconds apart from event-time order at a busy API server, and
+// several files interleave. It also drops duplicates.
+//
+// Arrival is nearly sorted, so the insertion point is looked for from the end.
+type window struct {
+	spanNanos int64 // events older than newest-span are released
+	maxHeld   int   // and the oldest ones beyond this many
+
+	held   []heldEvent // ascending; held[:start] has been released
+	start  int
+	newest int64
+	last   mark // last released
+
+	late       int64 // released behind a later event, because they came too late
+	duplicates int64
+	recent     [2]map[event.ID]struct{} // ids of released events, two generations
+}
+
+type mark struct {
+	time int64
+	id   event.ID
+}
+
+type heldEvent struct {
+	mark
+	event *event.Event
+}
+
+func (a mark) compare(b mark) int {
+	if c := cmp.Compare(a.time, b.time); c != 0 {
+		return c
+	}
+	return slices.Compare(a.id[:], b.id[:])
+}
+
+// generationSize bounds the duplicate memory: an id is remembered for at least
+// this many events after its own.
+const generationSize = 1 << 16
+
+func newWindow(spanNanos int64, maxHeld int) *window {
+	w := &window{spanNanos: spanNanos, maxHeld: maxHeld}
+	w.recent[0], w.recent[1] = map[event.ID]struct{}{}, map[event.ID]struct{}{}
+	return w
+}
+
+// push takes e. It reports false, and does not keep e, when e is a duplicate.
+func (w *window) push(e *event.Event) bool {
+	m := mark{e.Time, e.ID}
+	i, found := w.find(m)
+	if found || w.wasReleased(e.ID) {
+		w.duplicates++
+		return false
+	}
+	w.held = slices.Insert(w.held, i, heldEvent{m, e})
+	w.newest = max(w.newest, e.Time)
+	return true
+}
+
+// find returns where m belongs and whether it is held already.
+func (w *window) find(m mark) (int, bool) {
+	n := len(w.held)
+	if n == w.start || w.held[n-1].compare(m) < 0 {
+		return n, false
+	}
+	i, found := slices.BinarySearchFunc(w.held[w.start:], m, func(h heldEvent, m mark) int { return h.compare(m) })
+	return w.start + i, found
+}
+
+// pop returns the oldest event that may be released, nil when there is none.
+// With drain it releases whatever is held.
+func (w *window) pop(drain bool) *event.Event {
+	n := len(w.held) - w.start
+	if n == 0 {
+		w.held, w.start = w.held[:0], 0
+		return nil
+	}
+	h := w.held[w.start]
+	if !drain && n <= w.maxHeld && w.newest-h.time <= w.spanNanos {
+		return nil
+	}
+	w.held[w.start].event = nil
+	w.start++
+	if w.start > w.maxHeld && w.start > len(w.held)/2 {
+		w.held = w.held[:copy(w.held, w.held[w.start:])]
+		w.start = 0
+	}
+	if h.compare(w.last) < 0 {
+		w.late++
+	} else {
+		w.last = h.mark
+	}
+	w.remember(h.id)
+	return h.event
+}
+
+func (w *window) wasReleased(id event.ID) bool {
+	if _, ok := w.recent[0][id]; ok {
+		return true
+	}
+	_, ok := w.recent[1][id]
+	return ok
+}
+
+func (w *window) remember(id event.ID) {
+	if len(w.recent[0]) >= generationSize {
+		w.recent[0], w.recent[1] = w.recent[1], w.recent[0]
+		clear(w.recent[0])
+	}
+	w.recent[0][id] = struct{}{}
+}
+
+// pending returns the events still held, in canonical order.
+func (w *window) pending() []heldEvent { return w.held[w.start:] }
