@@ -1,24 +1,49 @@
-// Command clew detects threats in Kubernetes clusters from recorded logs.
+// Command clew finds attacks on Kubernetes clusters in their logs.
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/clew-sec/clew/internal/cli"
+	"github.com/clew-sec/clew/internal/matrix"
+	"github.com/clew-sec/clew/internal/pipeline"
+	"github.com/clew-sec/clew/internal/rule"
+	"github.com/clew-sec/clew/internal/rule/ruletest"
 	"github.com/clew-sec/clew/rules"
 )
 
 func main() { os.Exit(run()) }
 
 func run() int {
-	root := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(cli.NewRuleCommand(cli.RuleDeps{Rules: rules.FS}))
-	err := root.Execute()
-	if code := cli.ExitCode(err); code == cli.ExitUsage {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	code := cli.ExitCode(err)
+	if code == cli.ExitUsage && !errors.Is(err, cli.ErrUnreadable) {
 		fmt.Fprintln(os.Stderr, "clew:", err)
 	}
-	return cli.ExitCode(err)
+	return code
+}
+
+func root() *cobra.Command {
+	content := cli.Content{Rules: rules.FS, Catalogue: matrix.Load()}
+	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", SilenceUsage: true, SilenceErrors: true}
+	cmd.AddCommand(
+		cli.NewReplayCommand(cli.ReplayDeps{Content: content, Now: time.Now}),
+		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
+		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content)}),
+	)
+	return cmd
+}
+
+// newRuleEngine builds what the tests of rules run through: the same engine.
+func newRuleEngine(pack *rule.Pack) (ruletest.Engine, error) {
+	return pipeline.NewRuleEngine(pack)
 }

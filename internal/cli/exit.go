@@ -8,6 +8,10 @@ import "errors"
 // of rules, failing tests. Everything is printed already.
 var ErrFindings = errors.New("findings")
 
+// ErrUnreadable is returned by a command some of whose input could not be
+// read. Everything is printed already.
+var ErrUnreadable = errors.New("unreadable input")
+
 // The exit codes of clew.
 const (
 	ExitOK       = 0

@@ -15,8 +15,9 @@ import (
 type MatrixDeps struct {
 	// Matrix returns the technique catalogue.
 	Matrix func() *matrix.Matrix
-	// Rules returns the rules to draw; called once per run.
-	Rules func() ([]matrix.Rule, error)
+	// Rules returns the rules to draw from the packs chosen; called once per
+	// run. See PackRules.
+	Rules func(p Packs) ([]matrix.Rule, error)
 	// Width returns the terminal width of w in characters, 0 when w is no
 	// terminal. Nil means to ask the operating system.
 	Width func(w io.Writer) int
@@ -27,6 +28,7 @@ type MatrixDeps struct {
 func NewMatrixCommand(deps MatrixDeps) *cobra.Command {
 	var format string
 	var width int
+	var packs Packs
 	cmd := &cobra.Command{
 		Use:   "matrix",
 		Short: "Show the threat matrix for Kubernetes with the rules per technique",
@@ -39,7 +41,7 @@ list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).`,
   clew matrix -o navigator > layer.json   # open in the ATT&CK Navigator`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rules, err := deps.Rules()
+			rules, err := deps.Rules(packs)
 			if err != nil {
 				return fmt.Errorf("loading the rules: %w", err)
 			}
@@ -50,6 +52,7 @@ list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).`,
 			return writeMatrix(out, deps.Matrix().Cover(rules), format, width)
 		},
 	}
+	packs.register(cmd.Flags())
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "output format: text, json, markdown or navigator")
 	cmd.Flags().IntVar(&width, "width", 0, "width of the text in characters (default: the terminal's)")
 	return cmd

@@ -53,13 +53,13 @@ func TestMatrixCommandAsksForTheWidth(t *testing.T) {
 
 func TestMatrixCommandRulesError(t *testing.T) {
 	broken := errors.New("rule x.yaml:3:1: unknown key")
-	_, err := runMatrix(t, cli.MatrixDeps{Matrix: matrix.Load, Rules: func() ([]matrix.Rule, error) { return nil, broken }}, nil)
+	_, err := runMatrix(t, cli.MatrixDeps{Matrix: matrix.Load, Rules: func(cli.Packs) ([]matrix.Rule, error) { return nil, broken }}, nil)
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v, want %v", err, broken)
 	}
 }
 
-func oneRule() ([]matrix.Rule, error) {
+func oneRule(cli.Packs) ([]matrix.Rule, error) {
 	return []matrix.Rule{{ID: "k8s-exec-into-pod", Severity: event.Low, Techniques: []string{"MS-TA9006"}}}, nil
 }
 

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -15,8 +14,7 @@ import (
 
 // RuleDeps is what the rule commands need from the rest of clew.
 type RuleDeps struct {
-	Rules     fs.FS          // the built-in pack
-	Catalogue rule.Catalogue // nil: techniques are not looked up
+	Content
 	// Engine builds the engine that the tests of rules run through. It is
 	// called once for every `rule test`.
 	Engine func(*rule.Pack) (ruletest.Engine, error)
@@ -31,8 +29,7 @@ func NewRuleCommand(deps RuleDeps) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringArrayVar(&c.replace, "rules", nil, "use the rules of this `DIR` instead of the built-in ones (repeatable)")
-	cmd.PersistentFlags().StringArrayVar(&c.add, "add-rules", nil, "use the rules of this `DIR` too; same ids replace (repeatable)")
+	c.packs.register(cmd.PersistentFlags())
 	cmd.AddCommand(c.lint(), c.test(), c.list(), c.show(), c.explain(), c.fields())
 	for _, sub := range cmd.Commands() {
 		sub.SilenceUsage, sub.SilenceErrors = true, true
@@ -41,10 +38,9 @@ func NewRuleCommand(deps RuleDeps) *cobra.Command {
 }
 
 type ruleCommand struct {
-	deps    RuleDeps
-	replace []string
-	add     []string
-	output  string
+	deps   RuleDeps
+	packs  Packs
+	output string
 }
 
 // outputFlag adds -o with the formats a command knows; table is the default.
@@ -60,32 +56,9 @@ func (c *ruleCommand) checkOutput() error {
 	return fmt.Errorf("output format %q is not one of table, json, yaml", c.output)
 }
 
-// layers returns the folders the rules come from, the built-in one first.
-func (c *ruleCommand) layers() ([]fs.FS, error) {
-	var out []fs.FS
-	if len(c.replace) == 0 {
-		out = append(out, c.deps.Rules)
-	}
-	for _, dir := range append(append([]string(nil), c.replace...), c.add...) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return nil, fmt.Errorf("opening rules: %w", err)
-		}
-		if !info.IsDir() {
-			return nil, fmt.Errorf("opening rules: %q is not a folder", dir)
-		}
-		out = append(out, rule.Prefixed(os.DirFS(dir), filepath.ToSlash(dir)))
-	}
-	return out, nil
-}
-
 // load reads the pack. Problems of its files come back apart from the error.
 func (c *ruleCommand) load() (*rule.Pack, rule.Problems, error) {
-	layers, err := c.layers()
-	if err != nil {
-		return nil, nil, err
-	}
-	pack, err := rule.LoadAll(layers, c.deps.Catalogue)
+	pack, err := c.packs.load(c.deps.Content)
 	var problems rule.Problems
 	if errors.As(err, &problems) {
 		return pack, problems, nil

@@ -37,7 +37,7 @@ func newLoudEngine(p *rule.Pack) (ruletest.Engine, error) {
 // run executes `rule` with arguments and returns its exit code and output.
 func run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
-	cmd := cli.NewRuleCommand(cli.RuleDeps{Rules: rules.FS, Engine: newLoudEngine})
+	cmd := cli.NewRuleCommand(cli.RuleDeps{Content: cli.Content{Rules: rules.FS}, Engine: newLoudEngine})
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)

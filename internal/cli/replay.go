@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/clew-sec/clew/internal/detect"
+	"github.com/clew-sec/clew/internal/engine"
+	"github.com/clew-sec/clew/internal/pipeline"
+	"github.com/clew-sec/clew/internal/report"
+	"github.com/clew-sec/clew/internal/trace"
+)
+
+// ReplayDeps is what the replay command needs from the rest of clew.
+type ReplayDeps struct {
+	Content
+	Now func() time.Time // for relative --since and --until
+}
+
+// replay holds the flags of `clew replay`.
+type replay struct {
+	deps         ReplayDeps
+	packs        Packs
+	output       string
+	minScore     float64
+	since, until string
+	suppressions string
+	stats        bool
+	quiet        bool
+}
+
+// maxReported bounds the unreadable records named on standard error; the rest
+// is counted.
+const maxReported = 20
+
+// NewReplayCommand returns `clew replay`.
+func NewReplayCommand(deps ReplayDeps) *cobra.Command {
+	c := &replay{deps: deps}
+	cmd := &cobra.Command{
+		Use:   "replay FILE|DIR|- ...",
+		Short: "Read recorded logs and print the traces in them",
+		Long: `Read recorded logs and print the attacks in them: traces by score, each with its
+flags in causal order, and why they belong together.
+
+Kubernetes audit logs (audit.k8s.io v1 and v1beta1), CloudTrail, Google Cloud audit
+logs and Azure activity or AKS diagnostic logs are recognised by content, as single
+objects, lists or lines, plain, gzip or zstd, from files, folders or standard input (-).
+Several inputs are merged by time.
+
+Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
+		Example: `  clew replay audit.log
+  clew replay audit/ cloudtrail/*.json.gz --min-score 30
+  kubectl logs -n kube-system audit-forwarder | clew replay - -o jsonl`,
+		Args:          cobra.MinimumNArgs(1),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          c.run,
+	}
+	f := cmd.Flags()
+	f.StringVarP(&c.output, "output", "o", "table", "output format: table, json or jsonl")
+	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this score, 0-100")
+	f.StringVar(&c.since, "since", "", "raise flags only from this time on: RFC 3339, a date, or a duration before now (24h)")
+	f.StringVar(&c.until, "until", "", "ignore events after this time: as --since")
+	f.StringVar(&c.suppressions, "suppressions", "", "YAML `FILE` with shapes of traces that are known to be benign")
+	f.BoolVar(&c.stats, "stats", false, "print records and bytes a second, peak memory and hits per rule to standard error")
+	f.BoolVarP(&c.quiet, "quiet", "q", false, "no progress on the terminal")
+	c.packs.register(f)
+	return cmd
+}
+
+func (c *replay) run(cmd *cobra.Command, args []string) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	pack, err := c.packs.load(c.deps.Content)
+	if err != nil {
+		return err
+	}
+	set, err := detect.Compile(pack.Rules, pack.ListValues())
+	if err != nil {
+		return fmt.Errorf("compiling rules: %w", err)
+	}
+	collector := report.NewCollector(set)
+	defer collector.Close()
+	errs := &errorLog{w: cmd.ErrOrStderr()}
+	cfg.Bad = errs.add
+	started := time.Now()
+	r := pipeline.NewReplay(cfg, set, collector)
+	stop := c.progress(cmd.ErrOrStderr(), r)
+	eng, totals, err := r.Run(cmd.Context(), args)
+	stop()
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			return errors.New("interrupted")
+		}
+		return err
+	}
+	errs.flush(totals)
+	traces := eng.Traces()
+	if err := c.write(cmd.OutOrStdout(), collector, eng, traces, totals); err != nil {
+		return err
+	}
+	if c.stats {
+		writeStats(cmd.ErrOrStderr(), set, totals, time.Since(started))
+	}
+	return verdict(traces, totals)
+}
+
+// verdict turns the outcome into an exit code: unreadable input says that the
+// answer is incomplete, whatever it is.
+func verdict(traces []trace.Trace, totals pipeline.Totals) error {
+	switch {
+	case totals.BadFiles > 0:
+		return ErrUnreadable
+	case slices.ContainsFunc(traces, func(t trace.Trace) bool { return t.Alert }):
+		return ErrFindings
+	}
+	return nil
+}
+
+func (c *replay) config() (pipeline.Config, error) {
+	cfg := pipeline.Config{Engine: engine.Config{Window: replayWindow}}
+	switch c.output {
+	case "table", "json", "jsonl":
+	default:
+		return cfg, fmt.Errorf("output format %q is not one of table, json, jsonl", c.output)
+	}
+	if c.minScore < 0 || c.minScore > 100 {
+		return cfg, fmt.Errorf("--min-score %v is not between 0 and 100", c.minScore)
+	}
+	var err error
+	if cfg.Engine.FlagFrom, err = c.timeFlag("--since", c.since); err != nil {
+		return cfg, err
+	}
+	if cfg.Until, err = c.timeFlag("--until", c.until); err != nil {
+		return cfg, err
+	}
+	if cfg.Until != 0 && cfg.Engine.FlagFrom > cfg.Until {
+		return cfg, fmt.Errorf("--since %s is after --until %s", c.since, c.until)
+	}
+	if c.suppressions != "" {
+		cfg.Engine.Trace.Suppressions, err = readSuppressions(c.suppressions)
+	}
+	return cfg, err
+}
+
+// replayWindow keeps a replay's order buffer full: files are sorted as far as
+// memory allows, however far apart their records are.
+const replayWindow = 10 * 365 * 24 * time.Hour
+
+// timeFlag parses a time; "" is 0.
+func (c *replay) timeFlag(name, s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UnixNano(), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return c.deps.Now().Add(-d.Abs()).UnixNano(), nil
+	}
+	return 0, fmt.Errorf("%s %q is neither a time (2006-01-02T15:04:05Z, 2006-01-02) nor a duration (24h)", name, s)
+}
+
+func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Engine, traces []trace.Trace, totals pipeline.Totals) error {
+	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool { return t.Score.Float() < c.minScore })
+	described, err := collector.Describe(shown)
+	if err != nil {
+		return fmt.Errorf("describing traces: %w", err)
+	}
+	sum := summary(traces, totals)
+	switch c.output {
+	case "json":
+		return collector.WriteJSON(w, eng, described, sum)
+	case "jsonl":
+		return collector.WriteJSONLines(w, eng, described)
+	}
+	width, color := terminal(w)
+	return report.Table{Color: color, Width: width}.Write(w, described, sum)
+}
+
+func summary(traces []trace.Trace, t pipeline.Totals) report.Totals {
+	out := report.Totals{
+		Files: t.Files, BadFiles: t.BadFiles, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
+		Duplicates: t.Engine.Duplicates, Late: t.Engine.Late, Cascades: t.Engine.Cascades,
+		Flags: t.Engine.Flags, Repeats: t.Engine.Repeats, Traces: len(traces),
+	}
+	for i := range traces {
+		if traces[i].Alert {
+			out.Alerts++
+		}
+	}
+	return out
+}
+
+// terminal returns the width of w and whether to use colours; NO_COLOR is
+// honoured.
+func terminal(w io.Writer) (width int, color bool) {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		width = 0
+	}
+	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+// errorLog names the first unreadable records and counts the rest.
+type errorLog struct {
+	w io.Writer
+	n int
+}
+
+func (l *errorLog) add(err error) {
+	l.n++
+	if l.n <= maxReported {
+		fmt.Fprintln(l.w, "clew:", oneLine(err.Error()))
+	}
+}
+
+func (l *errorLog) flush(t pipeline.Totals) {
+	if l.n > maxReported {
+		fmt.Fprintf(l.w, "clew: and %d more; %d of %d records unreadable\n", l.n-maxReported, t.Unreadable, t.Records)
+	}
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }

@@ -1,0 +1,146 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/clew-sec/clew/internal/engine"
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/rule"
+	"github.com/clew-sec/clew/internal/trace"
+)
+
+// Rules is the rule set of a replay. detect.Set implements it.
+type Rules interface {
+	// Rule returns rule i.
+	Rule(i int32) *rule.Rule
+	// AppendMessage appends the message of rule i for e to dst, clean for a
+	// terminal.
+	AppendMessage(dst []byte, i int32, e *event.Event) []byte
+}
+
+// Collector takes the flags of a replay and writes them out with their traces
+// when it is over. It implements pipeline.FlagSink.
+type Collector struct {
+	rules Rules
+	spool spool
+	buf   []byte
+}
+
+// NewCollector returns an empty Collector. rules is the engine's rule set.
+func NewCollector(rules Rules) *Collector { return &Collector{rules: rules} }
+
+// Flag implements pipeline.FlagSink.
+func (c *Collector) Flag(f engine.Flag) uint64 {
+	c.buf = c.rules.AppendMessage(c.buf[:0], f.Rule, f.Event)
+	return c.spool.add(f.Unit, newFlag(c.rules.Rule(f.Rule), string(c.buf), f.Event))
+}
+
+// Close frees the temporary file, if there is one.
+func (c *Collector) Close() error { return c.spool.close() }
+
+// Describe returns the traces as output writes them, in the order given.
+func (c *Collector) Describe(traces []trace.Trace) ([]Trace, error) {
+	if c.spool.err != nil {
+		return nil, c.spool.err
+	}
+	out := make([]Trace, 0, len(traces))
+	for i := range traces {
+		t, err := newTrace(traces[i], &c.spool)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// TraceOf finds the trace of a unit. engine.Engine implements it.
+type TraceOf interface {
+	TraceID(unit event.ID) (trace.TraceID, bool)
+}
+
+// WriteJSONLines writes each flag in the order they were raised, then each
+// trace, one object a line (design: "What a user types").
+func (c *Collector) WriteJSONLines(w io.Writer, of TraceOf, traces []Trace) error {
+	if err := c.eachFlag(of, func(b []byte) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	}); err != nil {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	for i := range traces {
+		if err := enc.Encode(&traces[i]); err != nil {
+			return fmt.Errorf("writing trace %s: %w", traces[i].ID, err)
+		}
+	}
+	return nil
+}
+
+// eachFlag gives the JSON of every flag, its trace filled in.
+func (c *Collector) eachFlag(of TraceOf, f func([]byte) error) error {
+	if c.spool.err != nil {
+		return c.spool.err
+	}
+	var buf, line []byte
+	for i := range c.spool.index {
+		b, err := c.spool.raw(uint64(i), buf)
+		if err != nil {
+			return err
+		}
+		id, _ := of.TraceID(c.spool.index[i].unit)
+		line = append(line[:0], b[:len(b)-1]...)
+		line = append(line, `,"trace":"`...)
+		line = append(append(line, id.String()...), `"}`...)
+		if err := f(line); err != nil {
+			return fmt.Errorf("writing flag %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Result is the whole outcome of a replay as one JSON object.
+type Result struct {
+	Traces []Trace           `json:"traces"`
+	Flags  []json.RawMessage `json:"flags"`
+	Totals Totals            `json:"totals"`
+}
+
+// Totals says how much was read and found.
+type Totals struct {
+	Files      int   `json:"files"`
+	BadFiles   int   `json:"badFiles"`
+	Records    int64 `json:"records"`
+	Bytes      int64 `json:"bytes"`
+	Unreadable int64 `json:"unreadable"`
+	Skipped    int64 `json:"skipped"`
+	Duplicates int64 `json:"duplicates"`
+	Late       int64 `json:"late"`
+	Cascades   int64 `json:"cascades"`
+	Flags      int64 `json:"flags"`
+	Repeats    int64 `json:"repeats"`
+	Traces     int   `json:"traces"`
+	Alerts     int   `json:"alerts"`
+}
+
+// WriteJSON writes one indented object with traces, flags and totals.
+func (c *Collector) WriteJSON(w io.Writer, of TraceOf, traces []Trace, totals Totals) error {
+	res := Result{Traces: traces, Flags: []json.RawMessage{}, Totals: totals}
+	if err := c.eachFlag(of, func(b []byte) error {
+		res.Flags = append(res.Flags, append(json.RawMessage(nil), b...))
+		return nil
+	}); err != nil {
+		return err
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(res); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,195 @@
+// Package clew_test holds the law of the house: which room may import which.
+package clew_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/clew-sec/clew"
+
+// ranks orders the rooms of internal/ from leaf to root. A room may import only
+// rooms of a lower rank, so imports point against the flow of data and two
+// rooms of one rank never know each other. ARCHITECTURE.md shows the same order.
+var ranks = [][]string{
+	{"event"},
+	{"matrix", "inventory", "source", "rule"},
+	{"normalize"},
+	{"graph", "detect"},
+	{"trace"},
+	{"engine"},
+	{"report"},
+	{"pipeline"},
+	{"cli"},
+}
+
+// pure are the rooms that must not touch the clock, the disk, the network or
+// other goroutines: same events in, same traces out.
+var pure = []string{"event", "inventory", "graph", "detect", "trace", "engine"}
+
+var impure = map[string]bool{"os": true, "net/http": true, "sync": true, "math/rand": true, "math/rand/v2": true, "os/exec": true, "syscall": true}
+
+func TestImportsPointUpstream(t *testing.T) {
+	rank := map[string]int{}
+	for i, rooms := range ranks {
+		for _, r := range rooms {
+			rank[r] = i
+		}
+	}
+	for dir, p := range readPackages(t) {
+		from, ok := room(module + "/" + dir)
+		if !ok {
+			continue
+		}
+		fromRank, known := rank[from]
+		if !known {
+			t.Errorf("internal/%s has no rank: add it to ranks and to ARCHITECTURE.md", from)
+			continue
+		}
+		for imp := range p.imports {
+			to, ok := room(imp)
+			if ok && to != from && rank[to] >= fromRank {
+				t.Errorf("%s (rank %d) imports internal/%s (rank %d): data flows the other way", dir, fromRank, to, rank[to])
+			}
+		}
+	}
+}
+
+func TestEveryPackageIsDescribedOnce(t *testing.T) {
+	for dir, p := range readPackages(t) {
+		if p.docs != 1 {
+			t.Errorf("%s has %d package comments, want 1", dir, p.docs)
+		}
+	}
+}
+
+func TestCoreIsPure(t *testing.T) {
+	pkgs := readPackages(t)
+	for _, r := range pure {
+		p := pkgs["internal/"+r]
+		if p == nil {
+			t.Errorf("internal/%s is named pure, but there is no such room", r)
+			continue
+		}
+		for imp := range p.imports {
+			if impure[imp] {
+				t.Errorf("internal/%s imports %s", r, imp)
+			}
+		}
+		for _, call := range p.clock {
+			t.Errorf("internal/%s reads the clock or starts a goroutine: %s", r, call)
+		}
+	}
+}
+
+func TestNoDrawers(t *testing.T) {
+	for dir := range readPackages(t) {
+		switch filepath.Base(dir) {
+		case "util", "utils", "common", "helpers", "misc", "types", "models":
+			t.Errorf("%s: a package is one noun you can explain in a sentence", dir)
+		}
+	}
+}
+
+func TestArchitectureNamesEveryRoom(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range readPackages(t) {
+		if r, ok := room(module + "/" + dir); ok && !strings.Contains(string(text), "  "+r+"/") {
+			t.Errorf("ARCHITECTURE.md does not list internal/%s", r)
+		}
+	}
+}
+
+type pkg struct {
+	docs    int // files carrying a package comment
+	imports map[string]bool
+	clock   []string // positions of time.Now, time.Since and go statements
+}
+
+// readPackages parses every non-test file, keyed by directory. It reads the
+// files itself rather than running go list: go test caches a passing result by
+// the files a test opened, and does not see what a child process read.
+func readPackages(t *testing.T) map[string]*pkg {
+	t.Helper()
+	pkgs := map[string]*pkg{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); path != "." && (name == "testdata" || strings.HasPrefix(name, ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		return readFile(pkgs, path)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pkgs
+}
+
+func readFile(pkgs map[string]*pkg, path string) error {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, path, src, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	dir := filepath.ToSlash(filepath.Dir(path))
+	p := pkgs[dir]
+	if p == nil {
+		p = &pkg{imports: map[string]bool{}}
+		pkgs[dir] = p
+	}
+	if f.Doc != nil {
+		p.docs++
+	}
+	for _, s := range f.Imports {
+		imp, err := strconv.Unquote(s.Path.Value)
+		if err != nil {
+			return err
+		}
+		p.imports[imp] = true
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			p.clock = append(p.clock, fset.Position(n.Pos()).String())
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			if ok && x.Name == "time" && (n.Sel.Name == "Now" || n.Sel.Name == "Since" || n.Sel.Name == "Sleep") {
+				p.clock = append(p.clock, fset.Position(n.Pos()).String())
+			}
+		}
+		return true
+	})
+	return nil
+}
+
+// room returns the first path element under internal/.
+func room(path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, module+"/internal/")
+	if !ok {
+		return "", false
+	}
+	r, _, _ := strings.Cut(rest, "/")
+	return r, true
+}
