@@ -33,7 +33,7 @@ func NewRuleCommand(deps RuleDeps) *cobra.Command {
 	}
 	cmd.PersistentFlags().StringArrayVar(&c.replace, "rules", nil, "use the rules of this `DIR` instead of the built-in ones (repeatable)")
 	cmd.PersistentFlags().StringArrayVar(&c.add, "add-rules", nil, "use the rules of this `DIR` too; same ids replace (repeatable)")
-	cmd.AddCommand(c.lint(), c.test(), c.list(), c.show(), c.explain())
+	cmd.AddCommand(c.lint(), c.test(), c.list(), c.show(), c.explain(), c.fields())
 	for _, sub := range cmd.Commands() {
 		sub.SilenceUsage, sub.SilenceErrors = true, true
 	}

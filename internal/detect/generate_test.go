@@ -221,3 +221,10 @@ func (g *generator) text(l literals) string {
 		return s
 	}
 }
+
+// reseed returns a generator with another sequence.
+func (g *generator) reseed(seed uint64) *generator {
+	c := *g
+	c.rand = rand.New(rand.NewPCG(seed, 1))
+	return &c
+}

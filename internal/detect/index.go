@@ -82,17 +82,13 @@ func (k *keyField) accepts(e *event.Event) []uint64 {
 	return m
 }
 
-// preference is the order in which the index asks: first what throws out most.
-// Only fields that cost a load are in it or below the prefixes of cheapPrefixes.
-var preference = []string{"k8s.resource", "cloud.action", "k8s.subresource", "k8s.verb", "cloud.service", "k8s.succeeded", "cloud.succeeded", "k8s.refused", "user.kind", "k8s.code", "actor.system", "object.present", "pod.present", "k8s.group", "k8s.dryRun", "user.type", "cloud.provider"}
-
-// cheapPrefixes begin the names of fields that are a load from the event;
-// others are computed and never asked by the index.
-var cheapPrefixes = []string{"actor.", "recent.", "change.", "target.", "rbac.role", "rbac.clusterWide", "rbac.subject", "review.", "token.issued", "token.bound", "service.type", "policy.name", "csr.signer", "csr.approved", "k8s.namespace", "k8s.name", "user.name", "user.impersonated", "cloud.", "pod.host", "object.kind", "exec.tty", "exec.stdin"}
-
 // minShare is the least number of rules that must constrain a field for the
-// index to ask it: asking costs about as much as starting two conditions.
-const minShare = 3
+// index to ask it: asking costs about as much as starting two conditions. One
+// in shareOf rules must, where that is more.
+const (
+	minShare = 3
+	shareOf  = 16
+)
 
 func buildIndex(rules []compiled, g group, env *condition.Env, sample []*event.Event) index {
 	words := (len(rules) + 63) / 64
@@ -126,14 +122,14 @@ func keyFields(rules []compiled, members []int) []string {
 	count := map[string]int{}
 	for _, i := range members {
 		for name := range rules[i].needs {
-			if rank(name) >= 0 {
+			if condition.Rank(name) >= 0 {
 				count[name]++
 			}
 		}
 	}
 	chosen := map[string]bool{}
 	for name, n := range count {
-		if n >= minShare {
+		if n >= max(minShare, len(members)/shareOf) {
 			chosen[name] = true
 		}
 	}
@@ -147,7 +143,7 @@ func keyFields(rules []compiled, members []int) []string {
 		out = append(out, name)
 	}
 	slices.SortFunc(out, func(a, b string) int {
-		if d := rank(a) - rank(b); d != 0 {
+		if d := condition.Rank(a) - condition.Rank(b); d != 0 {
 			return d
 		}
 		return strings.Compare(a, b)
@@ -156,33 +152,21 @@ func keyFields(rules []compiled, members []int) []string {
 }
 
 // lastResort returns the best field for a rule that no chosen field with a
-// finite set constrains, "" when there is one or none can be found.
+// selective set constrains, "" when there is one or none can be found.
 func lastResort(needs condition.Requirements, chosen map[string]bool) string {
 	best := ""
 	for name, v := range needs {
-		if rank(name) < 0 || !v.Finite() {
+		if condition.Rank(name) < 0 || !v.Selective() {
 			continue
 		}
 		if chosen[name] {
 			return ""
 		}
-		if best == "" || rank(name) < rank(best) || rank(name) == rank(best) && name < best {
+		if best == "" || condition.Rank(name) < condition.Rank(best) || condition.Rank(name) == condition.Rank(best) && name < best {
 			best = name
 		}
 	}
 	return best
-}
-
-// rank is a field's place in the preference, after all of it for other cheap
-// fields, -1 for those the index must not ask.
-func rank(name string) int {
-	if i := slices.Index(preference, name); i >= 0 {
-		return i
-	}
-	if slices.ContainsFunc(cheapPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
-		return len(preference)
-	}
-	return -1
 }
 
 func buildKey(rules []compiled, members []int, f event.Field) keyField {

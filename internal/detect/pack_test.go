@@ -54,6 +54,7 @@ var operators = []string{
 	`csr.organizations.exists(o, o == "system:masters") || csr.commonName.startsWith("system:")`,
 	`pod.plainSecrets.size() > 0 || pod.writableHostPaths.size() > 1`,
 	`user.agentFamily in ["curl", "python-requests"] && source.public`,
+	`k8s.name + "-é" == user.name || list.shells.exists(s, k8s.name.contains("/" + s))`,
 	`k8s.verb == "create" && k8s.verb == "delete"`,
 	`!(!(k8s.resource == "secrets")) && !(k8s.verb in ["list", "watch"] && k8s.name == "")`,
 }
@@ -65,7 +66,6 @@ var beyond = []string{
 	`user.groups.exists_one(g, g == "system:masters")`,
 	`k8s.code / 100 == 4`,
 	`int(k8s.name) > 4 || k8s.verb == "get"`,
-	`k8s.name + "x" == user.name`,
 	`user.groups == ["system:masters"]`,
 	`k8s.name.matches(user.name)`,
 	`user.groups.map(g, size(g)).exists(n, n > 3)`,

@@ -24,7 +24,7 @@ func (s scope) text(e ast.Expr) (text, int, *Fallback) {
 	}
 	if f, ok := s.env.Field(name); ok && f.Type == event.String {
 		get, cost := f.String, costField
-		if rank(name) < 0 {
+		if condition.Rank(name) < 0 {
 			cost = costCompute
 		}
 		return func(f *frame) string { return get(f.event) }, cost, nil
@@ -33,7 +33,19 @@ func (s scope) text(e ast.Expr) (text, int, *Fallback) {
 		l, err := s.sequence(e.AsCall().Args()[0])
 		return func(f *frame) string { return strings.Join(l(f), " ") }, costRegex, err
 	}
+	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.Add {
+		return s.concatenation(e.AsCall().Args())
+	}
 	return nil, 0, s.cannot(e, "a computed string has no closure")
+}
+
+func (s scope) concatenation(args []ast.Expr) (text, int, *Fallback) {
+	x, cost, err := s.text(args[0])
+	if err != nil {
+		return nil, 0, err
+	}
+	y, more, err := s.text(args[1])
+	return func(f *frame) string { return x(f) + y(f) }, cost + more + costCompute, err
 }
 
 // number compiles an expression of type int.

@@ -92,12 +92,12 @@ func (l *linter) text() {
 
 // index warns of a condition that must run on every event.
 func (l *linter) index() {
-	for _, v := range l.env.Requirements(l.cond) {
-		if v.Finite() {
+	for field, v := range l.env.Requirements(l.cond) {
+		if condition.Rank(field) >= 0 && v.Selective() {
 			return
 		}
 	}
-	l.warnf(l.src.place(l.rule.whenField, 0), "the condition requires no constant (field == \"…\" or in […]), so it runs on every event")
+	l.warnf(l.src.place(l.rule.whenField, 0), "the condition requires no constant (field == \"…\", in […] or != \"\"), so it runs on every event")
 }
 
 // names are fields anyone can choose the value of, or that name an identity

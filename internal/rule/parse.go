@@ -40,6 +40,9 @@ type reader struct{ src *source }
 func (r *reader) at(n *node) Position { return r.src.at(n.line, n.column) }
 
 func (r *reader) errorf(n *node, format string, args ...any) {
+	if n.broken {
+		return // said already
+	}
 	r.src.errorf(r.at(n), format, args...)
 }
 
@@ -85,8 +88,10 @@ func (n *node) describe() string {
 		return "empty"
 	case n.tag == ast.StringType:
 		return "a string"
+	case n.tag == ast.IntegerType:
+		return "an integer"
 	default:
-		return "a " + strings.ToLower(n.tag.YAMLName())
+		return "a " + strings.ToLower(n.tag.String())
 	}
 }
 

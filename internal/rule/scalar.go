@@ -38,7 +38,7 @@ func (w *aligner) open(n *node) {
 	w.block = n.block
 	if n.block {
 		w.line++
-		w.indent = w.blockIndent(n.column)
+		w.indent = w.blockIndent(n.value)
 		w.column = w.indent + 1
 		return
 	}
@@ -48,15 +48,19 @@ func (w *aligner) open(n *node) {
 	}
 }
 
-// blockIndent is the indentation of the first line that has text.
-func (w *aligner) blockIndent(int) int {
+// blockIndent is the indentation that YAML took off every line: that of the
+// first line with text, less what the value has kept of it.
+func (w *aligner) blockIndent(value string) int {
 	for i := w.line - 1; i >= 0 && i < len(w.src.lines); i++ {
-		if text := strings.TrimLeft(w.src.lines[i], " "); strings.TrimSpace(text) != "" {
-			return len(w.src.lines[i]) - len(text)
+		if strings.TrimSpace(w.src.lines[i]) != "" {
+			text := strings.TrimLeft(value, "\n")
+			return max(leadingSpaces(w.src.lines[i])-leadingSpaces(text), 0)
 		}
 	}
 	return 0
 }
+
+func leadingSpaces(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
 
 // peek returns the character at the place, '\n' at the end of a line.
 func (w *aligner) peek() rune {

@@ -13,8 +13,9 @@ import (
 )
 
 // The limits of one file. Anchors are expanded, so nodes are counted after that.
+// The parser takes quadratic time on long mappings: at the limit, a second.
 const (
-	maxFileBytes = 256 << 10
+	maxFileBytes = 128 << 10
 	maxNodes     = 20000
 	maxDepth     = 64
 )
@@ -35,6 +36,7 @@ type node struct {
 	json   string       // a scalar's JSON
 	line   int
 	column int
+	broken bool // a problem of it is reported
 	block  bool // a literal or folded block scalar
 	keys   []*node
 	items  []*node // values of keys, or elements
@@ -45,6 +47,7 @@ type loader struct {
 	src     *source
 	anchors map[string]*node
 	count   int
+	full    bool // the limits were passed, and that was reported
 }
 
 // parseYAML reads one document. It returns nil when the text has syntax errors,
@@ -127,11 +130,11 @@ func (l *loader) load(n ast.Node, depth int) *node {
 	pos := l.src.tokenAt(n.GetToken())
 	l.count++
 	if l.count > maxNodes || depth > maxDepth {
-		if l.count != maxNodes+maxDepth { // say it once
+		if !l.full {
 			l.src.errorf(pos, "more than %d nodes or %d levels, anchors expanded", maxNodes, maxDepth)
 		}
-		l.count = maxNodes + maxDepth - 1
-		return l.scalar(n, pos)
+		l.full = true
+		return l.broken(n, pos)
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -150,7 +153,7 @@ func (l *loader) load(n ast.Node, depth int) *node {
 		return l.alias(n, pos)
 	case *ast.TagNode:
 		l.src.errorf(pos, "tags are not allowed")
-		return l.scalar(n, pos)
+		return l.broken(n, pos)
 	default:
 		return l.scalar(n, pos)
 	}
@@ -161,7 +164,7 @@ func (l *loader) alias(n *ast.AliasNode, pos Position) *node {
 	v, ok := l.anchors[name]
 	if !ok {
 		l.src.errorf(pos, "alias %q names no anchor above it", name)
-		return l.scalar(n, pos)
+		return l.broken(n, pos)
 	}
 	l.count += v.size()
 	return v
@@ -186,6 +189,7 @@ func (l *loader) mapping(n *ast.MappingNode, pos Position, depth int) *node {
 		out.line, out.column = p.Line, p.Column
 	}
 	var merged []*node
+	seen := make(map[string]bool, len(n.Values))
 	for _, v := range n.Values {
 		key := l.src.tokenAt(v.Key.GetToken())
 		val := l.load(v.Value, depth+1)
@@ -196,10 +200,11 @@ func (l *loader) mapping(n *ast.MappingNode, pos Position, depth int) *node {
 			l.src.errorf(key, "complex keys are not allowed")
 		default:
 			kn := l.scalar(k, key)
-			if out.get(kn.value) != nil {
+			if seen[kn.value] {
 				l.src.errorf(key, "key %q stands here twice", kn.value)
 				continue
 			}
+			seen[kn.value] = true
 			out.keys, out.items = append(out.keys, kn), append(out.items, val)
 		}
 	}
@@ -232,6 +237,12 @@ func (n *node) get(key string) *node {
 		}
 	}
 	return nil
+}
+
+func (l *loader) broken(n ast.Node, pos Position) *node {
+	out := l.scalar(n, pos)
+	out.broken = true
+	return out
 }
 
 func (l *loader) scalar(n ast.Node, pos Position) *node {

@@ -25,6 +25,10 @@ type Values struct {
 // Finite reports whether the set is a list of values rather than all but some.
 func (v Values) Finite() bool { return !v.Not }
 
+// Selective reports whether the set leaves out what most events have: it is
+// finite, or lacks the zero value.
+func (v Values) Selective() bool { return v.Finite() || !v.Has(Const{}) }
+
 // Has reports whether the set holds c.
 func (v Values) Has(c Const) bool {
 	_, in := slices.BinarySearchFunc(v.Each, c, compareConst)
