@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -59,16 +60,21 @@ type journal struct {
 }
 
 func main() {
+	if err := generate(os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "generate:", err)
+		os.Exit(1)
+	}
+}
+
+// generate writes the whole recording to w.
+func generate(w io.Writer) error {
 	j := &journal{rnd: rand.New(rand.NewPCG(2026, 3))}
 	j.nodes()
 	j.controllers()
 	j.pipeline()
 	j.people()
 	j.services()
-	if err := j.write(); err != nil {
-		fmt.Fprintln(os.Stderr, "generate:", err)
-		os.Exit(1)
-	}
+	return j.write(w)
 }
 
 // call appends one record; request is JSON or "" for none. Names that begin
@@ -229,9 +235,9 @@ func (j *journal) services() {
 }
 
 // write sorts the records by time and writes them one a line.
-func (j *journal) write() error {
+func (j *journal) write(out io.Writer) error {
 	slices.SortStableFunc(j.records, func(a, b record) int { return cmp.Compare(a.Time, b.Time) })
-	w := bufio.NewWriter(os.Stdout)
+	w := bufio.NewWriter(out)
 	w.WriteString("{\"Records\":[\n")
 	for i := range j.records {
 		b, err := json.Marshal(&j.records[i])
