@@ -45,6 +45,9 @@ func (h *Hasher) Int(v int64) {
 	h.buf = append(h.buf, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56))
 }
 
+// ID adds another key.
+func (h *Hasher) ID(id ID) { h.buf = append(h.buf, id[:]...) }
+
 // Sum returns the key of the fields added since Reset.
 func (h *Hasher) Sum() ID { return xxh3.Hash128(h.buf).Bytes() }
 

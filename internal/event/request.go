@@ -130,6 +130,7 @@ type Body struct {
 	GenerateName string
 	Namespace    string
 	UID          string
+	Created      int64 // metadata.creationTimestamp, nanoseconds since 1970 UTC; 0 when absent
 	Owners       []Owner
 	Labels       []string // "key=value"
 	Annotations  []string // "key=value"

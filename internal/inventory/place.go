@@ -1,0 +1,91 @@
+package inventory
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// network is the /24 of an IPv4 address or the /64 of an IPv6 address. 0 is
+// unknown; all loopback addresses are one network.
+type network uint64
+
+const loopback network = 1
+
+// place is where a request came from.
+type place struct {
+	addr    netip.Addr // unmapped, invalid when the log does not tell
+	net     network
+	private bool // loopback, RFC 1918, RFC 4193, RFC 6598 or link-local
+}
+
+// sharedSpace is RFC 6598, which some providers use for pods.
+var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+
+func placeOf(ip string) place {
+	if ip == "" {
+		return place{}
+	}
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return place{}
+	}
+	a = a.Unmap().WithZone("")
+	return place{
+		addr: a, net: networkOf(a),
+		private: a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a),
+	}
+}
+
+func networkOf(a netip.Addr) network {
+	switch {
+	case a.IsLoopback():
+		return loopback
+	case a.Is4():
+		b := a.As4()
+		return network(1<<32 | uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8)
+	}
+	b := a.As16()
+	return network(binary.BigEndian.Uint64(b[:8]))
+}
+
+// String returns the network in CIDR notation, "" when unknown.
+func (n network) String() string {
+	switch {
+	case n == 0:
+		return ""
+	case n == loopback:
+		return "loopback"
+	case n>>32 == 1:
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), 0}), 24).String()
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(n))
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64).String()
+}
+
+func (p place) known() bool { return p.addr.IsValid() }
+
+func (p place) public() bool { return p.addr.IsValid() && !p.private }
+
+func (p place) loopback() bool { return p.net == loopback }
+
+// placeCache spares parsing the few addresses that most events come from. It is
+// a cache only: what it holds never changes a result.
+type placeCache [64]struct {
+	n    uint8
+	text [45]byte // the longest textual address
+	p    place
+}
+
+func (c *placeCache) of(ip string) place {
+	n := len(ip)
+	if n < 2 || n > len(c[0].text) {
+		return placeOf(ip)
+	}
+	slot := &c[(ip[n-1]^ip[n-2]<<2^byte(n)<<4)%byte(len(c))]
+	if string(slot.text[:slot.n]) != ip {
+		slot.n, slot.p = uint8(n), placeOf(ip)
+		copy(slot.text[:], ip)
+	}
+	return slot.p
+}

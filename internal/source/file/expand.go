@@ -1,0 +1,66 @@
+package file
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Stdin is the name that stands for standard input.
+const Stdin = "-"
+
+// Expand replaces each directory in args by the files below it, in lexical
+// order, and keeps everything else. Hidden files and directories inside a
+// directory are skipped, and so is what is neither a regular file nor a link
+// to one. A path that cannot be read is an error.
+func Expand(args []string) ([]string, error) {
+	var out []string
+	for _, arg := range args {
+		if arg == Stdin {
+			out = append(out, arg)
+			continue
+		}
+		info, err := os.Stat(arg)
+		if err != nil {
+			return nil, fmt.Errorf("reading input: %w", err)
+		}
+		if !info.IsDir() {
+			out = append(out, arg)
+			continue
+		}
+		if out, err = appendTree(out, arg); err != nil {
+			return nil, fmt.Errorf("reading directory %q: %w", arg, err)
+		}
+	}
+	return out, nil
+}
+
+// appendTree appends the files below root. WalkDir visits in lexical order.
+func appendTree(out []string, root string) ([]string, error) {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		hidden := path != root && strings.HasPrefix(d.Name(), ".")
+		if d.IsDir() {
+			if hidden {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if hidden {
+			return nil
+		}
+		info, err := os.Stat(path) // follows a link
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() {
+			out = append(out, path)
+		}
+		return nil
+	})
+	return out, err
+}
