@@ -38,6 +38,10 @@ func (inv *Inventory) describeRole(e *event.Event) {
 	if b, whole := stateBody(r); whole || len(b.Rules) > 0 {
 		after = 0
 		for i := range b.Rules {
+			if g := old.same(i, &b.Rules[i]); g != nil {
+				after |= g.Powers
+				continue
+			}
 			after |= powersOf(&b.Rules[i])
 		}
 		if appends(&r.Object) {

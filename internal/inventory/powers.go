@@ -90,8 +90,12 @@ func powersOf(p *event.PolicyRule) powers {
 	if anyResource && (anyGroup || slices.Contains(p.Groups, "")) && len(p.Names) == 0 {
 		out |= powerWildcard
 	}
+	reads := readsOnly(p)
 	for i := range grantTable {
 		g := &grantTable[i]
+		if reads && g.power&(powerSecretsRead|powerPodsExec|powerNodesProxy) == 0 {
+			continue
+		}
 		if out&g.power != 0 || len(p.Names) > 0 && !g.named || !anyGroup && !slices.Contains(p.Groups, g.group) {
 			continue
 		}
@@ -103,6 +107,16 @@ func powersOf(p *event.PolicyRule) powers {
 		}
 	}
 	return out
+}
+
+// readsOnly reports whether a rule allows no more than reading, as most do.
+func readsOnly(p *event.PolicyRule) bool {
+	for _, v := range p.Verbs {
+		if v != "get" && v != "list" && v != "watch" {
+			return false
+		}
+	}
+	return true
 }
 
 // allowsVerb reports whether a rule allows one of verbs; constrained

@@ -305,12 +305,13 @@ func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole
 		out = slices.Clone(old.Rules) // the patch leaves them
 	}
 	origin := inv.ruleOrigin(e, old)
+	out = slices.Grow(out, len(b.Rules))
 	for i := range b.Rules {
 		p := &b.Rules[i]
 		if old != nil {
-			if at := slices.IndexFunc(old.Rules, func(g grantedRule) bool { return equalRule(&g.Rule, p) }); at >= 0 {
+			if g := old.same(i, p); g != nil {
 				if whole || !appends(&e.K8s.Object) {
-					out = append(out, old.Rules[at])
+					out = append(out, *g)
 				}
 				continue
 			}
@@ -325,6 +326,23 @@ func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole
 		out = append(out, g)
 	}
 	return out
+}
+
+// same returns the role's rule that equals p, nil when there is none; at is where
+// it most likely stands. A nil role has no rules.
+func (r *role) same(at int, p *event.PolicyRule) *grantedRule {
+	if r == nil {
+		return nil
+	}
+	if at < len(r.Rules) && equalRule(&r.Rules[at].Rule, p) {
+		return &r.Rules[at]
+	}
+	for i := range r.Rules {
+		if equalRule(&r.Rules[i].Rule, p) {
+			return &r.Rules[i]
+		}
+	}
+	return nil
 }
 
 // namesRule reports whether a patch names a rule itself: of a role that was not

@@ -96,7 +96,7 @@ func TestGrantFacts(t *testing.T) {
 	for name, s := range map[string]event.Subject{
 		"user": {Kind: "User", Name: "eve"}, "group": {Kind: "Group", Name: "system:authenticated"},
 	} {
-		g := l.see(fact(person("eve", "10.1.2.9"), made(rbacGroup+"clusterrolebindings", "", "me-"+name, "m-"+name, bindingBody("cluster-admin", s)))).Facts.Grants
+		g := newLog(t).see(fact(person("eve", "10.1.2.9"), made(rbacGroup+"clusterrolebindings", "", "me-"+name, "m-"+name, bindingBody("cluster-admin", s)))).Facts.Grants
 		if !g.SubjectSelf || g.SubjectNew || !slices.Contains(g.NewPowers, "all") {
 			t.Errorf("%s: %+v", name, g)
 		}
