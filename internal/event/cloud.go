@@ -1,5 +1,7 @@
 package event
 
+import "strings"
+
 // CloudCall is a call to a cloud provider's API.
 type CloudCall struct {
 	Provider  string // aws, gcp, azure
@@ -40,3 +42,19 @@ func (c *CloudCall) reset() CloudCall {
 
 // Succeeded reports whether the provider did what was asked.
 func (c *CloudCall) Succeeded() bool { return c.Error == "" }
+
+// IssuedCredential returns the credential under which the key this call handed
+// out will act, in the form of Actor.Credential; "" when it handed out none.
+func (c *CloudCall) IssuedCredential() string {
+	if c.IssuedKey == "" {
+		return ""
+	}
+	prefix := "aws:"
+	switch c.Provider {
+	case "gcp":
+		prefix = "gcpkey:"
+	case "azure":
+		prefix = "azure:"
+	}
+	return prefix + strings.TrimPrefix(c.IssuedKey, prefix)
+}

@@ -15,7 +15,7 @@ func (g *Graph) observeCloud(s *session, e *event.Event) {
 		return
 	}
 	if c.IssuedKey != "" {
-		g.origins.put(g.issuedKey(c), g.cloudOrigin(s, e))
+		g.origins.put(g.key(c.IssuedCredential()), g.cloudOrigin(s, e))
 	}
 	if principal := grantedPrincipal(c); principal != "" {
 		g.access.put(g.key("principal", principal), s.originOf(e))
@@ -25,15 +25,6 @@ func (g *Graph) observeCloud(s *session, e *event.Event) {
 	}
 }
 
-// issuedKey is the credential key under which the issued key will act.
-func (g *Graph) issuedKey(c *event.CloudCall) event.ID {
-	prefix := "aws:"
-	if c.Provider == "gcp" {
-		prefix = "gcpkey:"
-	}
-	return g.key(prefix + strings.TrimPrefix(c.IssuedKey, prefix))
-}
-
 // cloudOrigin says how a cloud credential was issued.
 func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	c := &e.Cloud
@@ -41,13 +32,47 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	o.Barrier = false
 	o.Label = g.names.Intern(c.IssuedRole)
 	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
-	if account, ok := strings.CutPrefix(c.WebIdentity, serviceAccountPrefix); ok {
-		l.IssuedToPod = g.names.Intern(strings.Replace(account, ":", "/", 1))
-	} else if c.PodName != "" {
-		l.IssuedToPod = g.names.Intern(c.PodNamespace + "/" + c.PodName)
-	}
+	l.IssuedToPod = g.names.Intern(podOf(c))
 	o.Lineage = l
 	return o
+}
+
+// podOf returns the service account or pod a cloud identity stands for, "" when
+// it is none of the cluster's.
+func podOf(c *event.CloudCall) string {
+	if account, ok := strings.CutPrefix(c.WebIdentity, serviceAccountPrefix); ok {
+		return strings.Replace(account, ":", "/", 1)
+	}
+	if c.PodSA != "" {
+		return c.PodNamespace + "/" + c.PodSA
+	}
+	if c.PodName != "" {
+		return c.PodNamespace + "/" + c.PodName
+	}
+	return ""
+}
+
+// noteIdentity fills the lineage of cloud sessions that carry it themselves:
+// instance roles and Google's workload identities, whose first place is taken
+// as the one they were issued to.
+func (g *Graph) noteIdentity(s *session, e *event.Event) {
+	c := &e.Cloud
+	switch {
+	case c.InstanceID != "":
+		s.Lineage.IssuedVia, s.Lineage.IssuedTo = "instance", g.names.Intern(c.InstanceID)
+	case c.WebIdentity != "" && c.Provider == "gcp":
+		k := g.key("federation", e.Actor.Name, c.WebIdentity)
+		o, ok := g.origins.get(k)
+		if !ok {
+			o = s.originOf(e)
+			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.names.Intern(podOf(c)), IssuedNet: s.Net}
+			g.origins.put(k, o)
+		}
+		s.Lineage = o.Lineage
+		if o.Unit != s.Unit {
+			g.link(s, o.Unit, Link{Type: LinkSameCredential, Grade: Strong, Strength: weightForeign, Label: s.Lineage.IssuedToPod})
+		}
+	}
 }
 
 func issuedVia(c *event.CloudCall) string {
@@ -69,6 +94,7 @@ func issuedVia(c *event.CloudCall) string {
 func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 	g.linkPodIdentity(s, e)
 	if e.Kind != event.KindAPIRequest {
+		g.noteIdentity(s, e)
 		return
 	}
 	for _, principal := range []string{e.Actor.ARN, e.Actor.Role, e.Actor.UID} {

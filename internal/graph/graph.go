@@ -162,13 +162,11 @@ func (g *Graph) describe(s *session, e *event.Event) {
 }
 
 // foreignIssued reports whether a credential issued to one network is used from
-// another, at least one of them public: inside a cluster's own networks pods
-// and their NAT differ all the time.
+// another, both public: inside a cluster's own networks pods, endpoints and
+// their NAT differ all the time.
 func foreignIssued(issued, used netip.Prefix) bool {
-	if !issued.IsValid() || !used.IsValid() || issued == used {
-		return false
-	}
-	return event.PublicIP(issued.Addr().String()) || event.PublicIP(used.Addr().String())
+	return issued.IsValid() && used.IsValid() && issued != used &&
+		event.PublicIP(issued.Addr().String()) && event.PublicIP(used.Addr().String())
 }
 
 // unitOf returns the unit flags on e belong to: what a controller does belongs

@@ -76,7 +76,7 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 // for it where the log names none. It is false for an unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
-	case a.Credential != "":
+	case a.Credential != "" && !(strings.HasPrefix(a.Credential, "azure:") && a.Name != ""):
 		return inv.key("credential", a.Credential), true
 	case a.Name != "":
 		return inv.key("user", a.Name), true
@@ -136,15 +136,23 @@ func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
 	}
 	at := c.network(p.net)
 	inside := at >= 0 && c.Networks[at].Cluster || at < 0 && inv.insideCluster(e)
+	outside := e.Kind != event.KindCloudCall
 	for i := range c.Networks {
 		n := &c.Networks[i]
-		if i != at && e.Time-n.Last <= int64(window) && !(n.Cluster && inside) {
+		outside = outside || !n.Cluster
+		if i != at && e.Time-n.Last <= int64(window) && !(n.Cluster && (inside || e.Kind == event.KindCloudCall)) {
 			f.Concurrent = true
 		}
 	}
+	if at > 0 && !c.Networks[at].Cluster && outsideBefore(c.Networks[:at], e) {
+		f.NetworkAgeS = ageSeconds(e.Time, c.Networks[at].First)
+	}
 	if at < 0 {
 		f.Networks++
-		f.NewNetwork = len(c.Networks) > 0 && !inside
+		f.NewNetwork = len(c.Networks) > 0 && !inside && outside
+		if f.NewNetwork {
+			f.NetworkAgeS = 0
+		}
 	}
 }
 
@@ -295,10 +303,10 @@ func (inv *Inventory) learnIssue(e *event.Event) {
 	}
 }
 
-// learnIssuedKey remembers when a cloud call handed out an access key.
+// learnIssuedKey remembers when a cloud call handed out a credential.
 func (inv *Inventory) learnIssuedKey(e *event.Event) {
 	if e.Cloud.IssuedKey != "" && e.Cloud.Succeeded() {
-		inv.issued("aws:"+strings.TrimPrefix(e.Cloud.IssuedKey, "aws:"), e.Time, true)
+		inv.issued(e.Cloud.IssuedCredential(), e.Time, true)
 	}
 }
 
@@ -311,4 +319,15 @@ func (inv *Inventory) issued(id string, t int64, foreign bool) {
 	if (*c).Issued == 0 {
 		(*c).Issued, (*c).Foreign = t, foreign
 	}
+}
+
+// outsideBefore reports whether one of ns is a place outside the cluster. For
+// Kubernetes requests every earlier network counts.
+func outsideBefore(ns []networkUse, e *event.Event) bool {
+	for i := range ns {
+		if !ns[i].Cluster || e.Kind != event.KindCloudCall {
+			return true
+		}
+	}
+	return false
 }
