@@ -1,0 +1,183 @@
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/clew-sec/clew/internal/engine"
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/pipeline"
+	"github.com/clew-sec/clew/internal/source/file"
+)
+
+var timestamp = regexp.MustCompile(`"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"`)
+
+// amplify writes at least size bytes of real audit events to w: the recordings
+// over and over, each round moved on in time, so that every event is a new one.
+func amplify(tb testing.TB, w io.Writer, size int) (events int) {
+	tb.Helper()
+	lines := realEvents(tb)
+	const round = 20 * time.Minute
+	written := 0
+	for n := 0; written < size; n++ {
+		for _, line := range lines {
+			out := timestamp.ReplaceAllFunc(line, func(m []byte) []byte {
+				g := timestamp.FindSubmatch(m)
+				at, err := time.Parse(time.RFC3339Nano, string(g[2]))
+				if err != nil {
+					tb.Fatal(err)
+				}
+				return []byte(`"` + string(g[1]) + `":"` + at.Add(time.Duration(n)*round).Format("2006-01-02T15:04:05.000000Z") + `"`)
+			})
+			k, err := w.Write(append(out, '\n'))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			written += k
+			events++
+		}
+	}
+	return events
+}
+
+// realEvents returns the events of the recorded cluster as they came from the
+// API server, in file order.
+func realEvents(tb testing.TB) [][]byte {
+	tb.Helper()
+	paths, err := file.Expand([]string{"recordings/real/cluster-1.36.jsonl.gz", "recordings/real/benign"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var out [][]byte
+	for _, path := range paths {
+		if filepath.Ext(path) != ".gz" {
+			continue
+		}
+		r, err := file.Open(path)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for rec, err := r.Next(); err != io.EOF; rec, err = r.Next() {
+			if err != nil {
+				tb.Fatal(err)
+			}
+			out = append(out, rec.Raw)
+		}
+		r.Close()
+	}
+	return out
+}
+
+// discard is a sink that keeps nothing.
+type discard struct{ free []*event.Event }
+
+func (d *discard) Flag(engine.Flag) uint64 { return 0 }
+
+func (d *discard) Done(e *event.Event) {
+	e.Reset()
+	d.free = append(d.free, e)
+}
+
+func (d *discard) get() *event.Event {
+	if n := len(d.free); n > 0 {
+		e := d.free[n-1]
+		d.free = d.free[:n-1]
+		return e
+	}
+	e := &event.Event{}
+	e.Reset()
+	return e
+}
+
+// BenchmarkEngine takes real audit JSON through splitting, decoding and the
+// whole engine with all rules on one goroutine, without output: the figure of
+// docs/performance.md.
+func BenchmarkEngine(b *testing.B) {
+	var buf bytes.Buffer
+	events := amplify(b, &buf, 64<<20)
+	set := compiled(b)
+	b.ReportAllocs()
+	started := cpuNanos()
+	for b.Loop() {
+		sink := &discard{}
+		eng := engine.New(engine.Config{}, set, sink)
+		decoder := pipeline.NewDecoder()
+		r := file.NewReader("bench", bytes.NewReader(buf.Bytes()))
+		for {
+			rec, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			e := sink.get()
+			if err := decoder.Decode(rec, e); err != nil {
+				b.Fatal(err)
+			}
+			eng.Push(e)
+		}
+		eng.Flush()
+	}
+	reportPerEvent(b, cpuNanos()-started, events)
+}
+
+// cpuNanos returns the CPU time of the process, which says more than wall time
+// on a machine that does other things as well.
+func cpuNanos() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+func reportPerEvent(b *testing.B, cpu int64, events int) {
+	perEvent := float64(cpu) / float64(b.N) / float64(events)
+	b.ReportMetric(perEvent, "cpu-ns/event")
+	b.ReportMetric(1e9/perEvent, "events/s/core")
+}
+
+// TestReplayIsFlatInMemory replays the same activity at two sizes: four times
+// the input must not take twice the heap.
+func TestReplayIsFlatInMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 200 MB")
+	}
+	set := compiled(t)
+	heap := func(size int) uint64 {
+		path := filepath.Join(t.TempDir(), "audit.log")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriter(f)
+		amplify(t, w, size)
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		eng, _, err := pipeline.NewReplay(pipeline.Config{}, set, &discard{}).Run(context.Background(), []string{path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		runtime.KeepAlive(eng)
+		return m.HeapAlloc
+	}
+	small, large := heap(40<<20), heap(160<<20)
+	if large > 2*small {
+		t.Errorf("heap after 40 MB of events %d MiB, after 160 MB %d MiB", small>>20, large>>20)
+	}
+}
