@@ -239,6 +239,7 @@ var fields = []Field{
 	{Name: "change.unattributed", Type: Bool, Group: "what the request changed", Bool: func(e *Event) bool { return e.Facts.Change.Unattributed }, Doc: "changed by admission with no webhook annotation: a MutatingAdmissionPolicy or a file-based webhook"},
 	{Name: "change.injectorAgeSeconds", Type: Int, Group: "what the request changed", Int: func(e *Event) int64 { return int64(e.Facts.Change.InjectorAgeS) }, Doc: "age of the youngest configuration that changed it, -1 when older than the log"},
 	{Name: "change.injectorBy", Type: String, Group: "what the request changed", String: func(e *Event) string { return e.Facts.Change.InjectorBy }, Doc: "who made that configuration"},
+	{Name: "change.injectorChart", Type: Bool, Group: "what the request changed", Bool: func(e *Event) bool { return e.Facts.Change.InjectorChart }, Doc: "that configuration was installed with its service and namespace by one identity"},
 	// cloud call
 	{Name: "cloud.provider", Type: String, Group: "cloud call", String: func(e *Event) string { return e.Cloud.Provider }, Doc: "aws, gcp, azure"},
 	{Name: "cloud.service", Type: String, Group: "cloud call", String: func(e *Event) string { return e.Cloud.Service }, Doc: "eks, sts, s3 ...; container.googleapis.com ...; microsoft.containerservice ..."},

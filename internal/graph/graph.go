@@ -70,6 +70,7 @@ type Graph struct {
 	fetched  recent[event.ID, origin]     // network → who fetched cluster credentials from the cloud there
 	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
 
+	charts   recent[event.ID, bool] // webhook configuration → came with its service and namespace
 	policies []policy
 
 	swept   int64 // event time of the last sweep
@@ -87,6 +88,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
+		charts: newRecent[event.ID, bool](n / 8),
 	}
 }
 
@@ -135,6 +137,10 @@ func (g *Graph) begin(s *session, e *event.Event) {
 	}
 	g.linkOrigin(s, e)
 	g.linkSameCredential(s, e)
+	g.describe(s, e)
+	if ref, ok := g.table.Get(s.Key); ok && e.Facts.Actor.Suspect {
+		g.table.At(ref).Flags |= flagSuspect
+	}
 }
 
 // tableParent returns the entity the session hangs below: its pod's unit.
@@ -158,6 +164,9 @@ func (g *Graph) describe(s *session, e *event.Event) {
 		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
+	}
+	if f.Suspect { // what a stolen credential sets up is no installation
+		e.Facts.Grants.SubjectNew, e.Facts.Grants.WebhookChart = false, false
 	}
 }
 
