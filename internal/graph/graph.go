@@ -50,6 +50,7 @@ type origin struct {
 	Lineage   lineage // of a cloud credential: how it was issued
 	Label     string
 	Approver  *origin // of a certificate: who approved the request
+	Suspect   bool    // a lineage fact spoke against its session
 	Made      bool    // of a secret: this origin created it rather than read it
 	Listed    bool    // of a secret: it was one of a list
 }
@@ -160,7 +161,7 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
-	f.Suspect = s.Foreign || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
+	f.Suspect = s.Foreign || s.Tainted || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
 		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
@@ -236,7 +237,7 @@ func (g *Graph) linkTo(s *session, to event.ID, l Link) {
 // originOf returns s in the form that is kept with what it brought about.
 func (s *session) originOf(e *event.Event) origin {
 	return origin{
-		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users,
+		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users, Suspect: e.Facts.Actor.Suspect,
 		Native: e.Facts.Actor.System || e.Actor.Kind == event.ActorNode && !e.Facts.Actor.NodeMismatch,
 	}
 }
