@@ -66,8 +66,10 @@ type byteReader struct {
 	b [1]byte
 }
 
+// Read implements io.Reader.
 func (r *byteReader) Read(p []byte) (int, error) { return r.r.Read(p) }
 
+// ReadByte implements io.ByteReader.
 func (r *byteReader) ReadByte() (byte, error) {
 	_, err := io.ReadFull(r.r, r.b[:])
 	return r.b[0], err

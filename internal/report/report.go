@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
@@ -149,5 +148,3 @@ func (c *Collector) WriteJSON(w io.Writer, of TraceOf, traces []Trace, totals To
 	}
 	return nil
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }
