@@ -224,9 +224,9 @@ func (g *Graph) link(s *session, from event.ID, l Link) {
 	g.links = append(g.links, l)
 }
 
-// linkTo records that the session led to another unit, once per session.
+// linkTo records that the session led to another unit.
 func (g *Graph) linkTo(s *session, to event.ID, l Link) {
-	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.linkOnce(to) {
+	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.due(to, l.Type, s.Last) {
 		return
 	}
 	l.From, l.To, l.Time = s.Unit, to, s.Last

@@ -108,7 +108,7 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
-	if s.linkOnce(unit) {
+	if s.due(unit, LinkGrant, e.Time) {
 		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: g.grantWeight(by, f.SelfGranted), Label: g.names.Intern(grant.String())})
 	}
 }
