@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -66,7 +67,7 @@ func realEvents(tb testing.TB) [][]byte {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		for rec, err := r.Next(); err != io.EOF; rec, err = r.Next() {
+		for rec, err := r.Next(); !errors.Is(err, io.EOF); rec, err = r.Next() {
 			if err != nil {
 				tb.Fatal(err)
 			}
@@ -114,7 +115,7 @@ func BenchmarkEngine(b *testing.B) {
 		r := file.NewReader("bench", bytes.NewReader(buf.Bytes()))
 		for {
 			rec, err := r.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

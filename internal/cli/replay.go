@@ -91,7 +91,7 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("compiling rules: %w", err)
 	}
 	collector := report.NewCollector(set)
-	defer collector.Close()
+	defer func() { _ = collector.Close() }() // a temporary file without a name
 	errs := &errorLog{w: cmd.ErrOrStderr()}
 	cfg.Bad = errs.add
 	started := time.Now()
@@ -111,7 +111,9 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if c.stats {
-		writeStats(cmd.ErrOrStderr(), set, totals, time.Since(started))
+		if err := writeStats(cmd.ErrOrStderr(), set, totals, time.Since(started)); err != nil {
+			return err
+		}
 	}
 	return verdict(traces, totals)
 }
@@ -219,7 +221,8 @@ func terminal(w io.Writer) (width int, color bool) {
 	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// errorLog names the first unreadable records and counts the rest.
+// errorLog names the first unreadable records and counts the rest. That standard
+// error cannot be written to must not stop a replay.
 type errorLog struct {
 	w io.Writer
 	n int
@@ -228,13 +231,13 @@ type errorLog struct {
 func (l *errorLog) add(err error) {
 	l.n++
 	if l.n <= maxReported {
-		fmt.Fprintln(l.w, "clew:", oneLine(err.Error()))
+		_, _ = fmt.Fprintln(l.w, "clew:", oneLine(err.Error()))
 	}
 }
 
 func (l *errorLog) flush(t pipeline.Totals) {
 	if l.n > maxReported {
-		fmt.Fprintf(l.w, "clew: and %d more; %d of %d records unreadable\n", l.n-maxReported, t.Unreadable, t.Records)
+		_, _ = fmt.Fprintf(l.w, "clew: and %d more; %d of %d records unreadable\n", l.n-maxReported, t.Unreadable, t.Records)
 	}
 }
 

@@ -59,8 +59,7 @@ func (c *ruleCommand) checkOutput() error {
 // load reads the pack. Problems of its files come back apart from the error.
 func (c *ruleCommand) load() (*rule.Pack, rule.Problems, error) {
 	pack, err := c.packs.load(c.deps.Content)
-	var problems rule.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[rule.Problems](err); ok {
 		return pack, problems, nil
 	}
 	return pack, nil, err

@@ -14,6 +14,9 @@ const (
 	kindObject
 )
 
+// flagSuspect marks a session whose credential has a lineage fact against it.
+const flagSuspect = FlagUser
+
 // unit returns the unit of an entity, zero when it is gone.
 func (g *Graph) unit(r Ref) event.ID {
 	if e := g.table.At(r); e != nil {

@@ -50,6 +50,7 @@ type origin struct {
 	Lineage   lineage // of a cloud credential: how it was issued
 	Label     string
 	Approver  *origin // of a certificate: who approved the request
+	Suspect   bool    // a lineage fact spoke against its session
 	Made      bool    // of a secret: this origin created it rather than read it
 	Listed    bool    // of a secret: it was one of a list
 }
@@ -70,6 +71,7 @@ type Graph struct {
 	fetched  recent[event.ID, origin]     // network → who fetched cluster credentials from the cloud there
 	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
 
+	charts   recent[event.ID, bool] // webhook configuration → came with its service and namespace
 	policies []policy
 
 	swept   int64 // event time of the last sweep
@@ -87,6 +89,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
+		charts: newRecent[event.ID, bool](n / 8),
 	}
 }
 
@@ -147,6 +150,10 @@ func (g *Graph) begin(s *session, e *event.Event) {
 	}
 	g.linkOrigin(s, e)
 	g.linkSameCredential(s, e)
+	g.describe(s, e)
+	if ref, ok := g.table.Get(s.Key); ok && e.Facts.Actor.Suspect {
+		g.table.At(ref).Flags |= flagSuspect
+	}
 }
 
 // tableParent returns the entity the session hangs below: its pod's unit.
@@ -166,10 +173,13 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
-	f.Suspect = s.Foreign || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
+	f.Suspect = s.Foreign || s.Tainted || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
 		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
+	}
+	if f.Suspect { // what a stolen credential sets up is no installation
+		e.Facts.Grants.SubjectNew, e.Facts.Grants.WebhookChart = false, false
 	}
 }
 
@@ -239,7 +249,7 @@ func (g *Graph) linkTo(s *session, to event.ID, l Link) {
 // originOf returns s in the form that is kept with what it brought about.
 func (s *session) originOf(e *event.Event) origin {
 	return origin{
-		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users,
+		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users, Suspect: e.Facts.Actor.Suspect,
 		Native: e.Facts.Actor.System || e.Actor.Kind == event.ActorNode && !e.Facts.Actor.NodeMismatch,
 	}
 }

@@ -65,3 +65,11 @@ func (g *Graph) linkPolicies(unit event.ID, e *event.Event) {
 		g.linkMutation(unit, p.By.Unit, e.Time, Strong, p.Name, len(from))
 	}
 }
+
+// noteChart remembers whether a webhook configuration came as part of an
+// installation.
+func (g *Graph) noteChart(e *event.Event) {
+	if e.K8s.Resource == "mutatingwebhookconfigurations" && e.K8s.Verb == "create" {
+		g.charts.put(g.key("webhook", e.K8s.Name), e.Facts.Grants.WebhookChart)
+	}
+}

@@ -23,6 +23,7 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 	}
 	if r.Mutates() {
 		g.notePolicy(s, e)
+		g.noteChart(e)
 		g.linkObject(s, e)
 	}
 }
@@ -103,13 +104,30 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	}
 	f := &e.Facts.Actor
 	by := grant.Origin
-	f.NeedsGrant, f.GrantBy = grant.Name, by.User
+	f.NeedsGrant, f.GrantBy = grant.String(), by.User
 	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
 	if s.linkOnce(unit) {
-		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.keep(grant.Name)})
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: g.grantWeight(by, f.SelfGranted), Label: g.keep(grant.String())})
 	}
+}
+
+// grantWeight says how much a grant ties its maker to whoever needs it. What an
+// administrator gives to a team is no story; what a suspect credential, a
+// service account or the user itself gives is. An ordinary grant joins only when
+// something of medium weight is near.
+func (g *Graph) grantWeight(by inventory.Origin, selfGranted bool) float64 {
+	if selfGranted || strings.HasPrefix(by.User, serviceAccountPrefix) || g.suspect(by.Session) {
+		return weightExact
+	}
+	return weightOrdinary
+}
+
+// suspect reports whether a session was known to be suspect when it began.
+func (g *Graph) suspect(key event.ID) bool {
+	ref, ok := g.table.Get(key)
+	return ok && g.table.At(ref).Flags&flagSuspect != 0
 }
 
 // sessionUnit returns the unit of a session key as inventory remembers it.
@@ -179,6 +197,7 @@ func (g *Graph) linkInjectors(unit event.ID, e *event.Event) {
 func (g *Graph) linkInjector(unit event.ID, e *event.Event, o inventory.Object, grade Grade, name string) {
 	if len(e.Facts.Change.Injected) > 0 {
 		e.Facts.Change.InjectorBy = o.Created.User
+		e.Facts.Change.InjectorChart, _ = g.charts.get(g.key("webhook", name))
 	}
 	g.linkMutation(unit, g.sessionUnit(o.Created.Session), e.Time, grade, name, 1)
 }

@@ -30,6 +30,7 @@ type session struct {
 	User    string
 	Net     netip.Prefix
 	Foreign bool // began from a network that is new for the credential
+	Tainted bool // a suspect session led to it
 	Barrier bool // nothing is inherited: control plane, nodes, routine controllers
 
 	Lineage   lineage
@@ -130,6 +131,7 @@ func (s *session) linkOnce(unit event.ID) bool {
 
 // inherit notes that an origin led to s.
 func (s *session) inherit(o origin) {
+	s.Tainted = s.Tainted || o.Suspect
 	for _, u := range append([]event.ID{o.Unit}, o.Ancestors...) {
 		if len(s.Ancestors) < maxAncestors && u != s.Unit && !slices.Contains(s.Ancestors, u) {
 			s.Ancestors = append(s.Ancestors, u)

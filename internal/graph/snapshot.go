@@ -17,6 +17,7 @@ type state struct {
 	Accounts recent[event.ID, []event.ID]
 	Fetched  recent[event.ID, origin]
 	Access   recent[event.ID, origin]
+	Charts   recent[event.ID, bool]
 	Policies []policy
 	Swept    int64
 }
@@ -24,7 +25,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -51,6 +52,7 @@ func (g *Graph) Restore(r io.Reader) error {
 	g.accounts.restore(s.Accounts)
 	g.fetched.restore(s.Fetched)
 	g.access.restore(s.Access)
+	g.charts.restore(s.Charts)
 	g.policies, g.swept = s.Policies, s.Swept
 	return nil
 }
@@ -69,8 +71,10 @@ type byteReader struct {
 	b [1]byte
 }
 
+// Read implements io.Reader.
 func (r *byteReader) Read(p []byte) (int, error) { return r.r.Read(p) }
 
+// ReadByte implements io.ByteReader.
 func (r *byteReader) ReadByte() (byte, error) {
 	_, err := io.ReadFull(r.r, r.b[:])
 	return r.b[0], err

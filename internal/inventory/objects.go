@@ -57,7 +57,7 @@ func (s *objectStore) expire(now, graveyard int64) {
 
 // untracked resources are not objects that anyone acts on later, or too many:
 // events, leases and reviews.
-func untracked(group, resource string) bool {
+func untracked(resource string) bool {
 	switch resource {
 	case "", "events", "leases", "tokenreviews", "subjectaccessreviews", "localsubjectaccessreviews",
 		"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews":
@@ -81,7 +81,12 @@ func targetName(r *event.Request) string {
 	return name
 }
 
+// nameKey is the key of a name. A namespace is cluster-wide, but the API server
+// logs its own name as the namespace of every request for it but its creation.
 func (inv *Inventory) nameKey(group, resource, namespace, name string) event.ID {
+	if resource == "namespaces" && group == "" {
+		namespace = ""
+	}
 	return inv.key("object", group, resource, namespace, name)
 }
 
@@ -199,7 +204,7 @@ var builtinKinds = []struct{ kind, group, resource, controller string }{
 func (inv *Inventory) learnObject(e *event.Event) {
 	r := &e.K8s
 	name := targetName(r)
-	if name == "" || untracked(r.Group, r.Resource) || r.Verb == "deletecollection" {
+	if name == "" || untracked(r.Resource) || r.Verb == "deletecollection" {
 		return
 	}
 	k, o := inv.step.target, inv.step.object

@@ -12,7 +12,7 @@ func (inv *Inventory) describeTarget(e *event.Event) {
 	if r.Namespace != "" && r.Resource != "namespaces" {
 		inv.describeNamespace(e)
 	}
-	if untracked(r.Group, r.Resource) {
+	if untracked(r.Resource) {
 		return
 	}
 	if name := targetName(r); name != "" {

@@ -63,14 +63,13 @@ func (m *merger) begin(path string, inputs int) int64 {
 	if err != nil {
 		return math.MinInt64
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }() // read only
 	first := int64(math.MaxInt64)
 	e := &event.Event{}
 	for range peekRecords {
 		rec, err := reader.Next()
 		if err != nil {
-			var bad *file.RecordError
-			if errors.As(err, &bad) {
+			if _, ok := errors.AsType[*file.RecordError](err); ok {
 				continue
 			}
 			break
@@ -141,8 +140,7 @@ func (m *merger) advance(in *input) bool {
 			}
 			continue
 		}
-		var bad *file.RecordError
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*file.RecordError](err); ok {
 			m.r.totals.Records++
 			m.r.bad(bad)
 			continue
@@ -151,7 +149,7 @@ func (m *merger) advance(in *input) bool {
 			m.badFile(err)
 		}
 		m.r.noteRead(in.path)
-		in.reader.Close()
+		_ = in.reader.Close() // read only
 		return false
 	}
 }
@@ -186,6 +184,6 @@ func (m *merger) decode(in *input, rec file.Record) *event.Event {
 
 func (m *merger) close() {
 	for _, in := range m.open {
-		in.reader.Close()
+		_ = in.reader.Close() // read only
 	}
 }

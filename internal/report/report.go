@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
@@ -26,16 +25,23 @@ type Rules interface {
 type Collector struct {
 	rules Rules
 	spool spool
+	first map[event.ID]uint64 // unit → its first flag
 	buf   []byte
 }
 
 // NewCollector returns an empty Collector. rules is the engine's rule set.
-func NewCollector(rules Rules) *Collector { return &Collector{rules: rules} }
+func NewCollector(rules Rules) *Collector {
+	return &Collector{rules: rules, first: map[event.ID]uint64{}}
+}
 
 // Flag implements pipeline.FlagSink.
 func (c *Collector) Flag(f engine.Flag) uint64 {
 	c.buf = c.rules.AppendMessage(c.buf[:0], f.Rule, f.Event)
-	return c.spool.add(f.Unit, newFlag(c.rules.Rule(f.Rule), string(c.buf), f.Event))
+	ref := c.spool.add(f.Unit, newFlag(c.rules.Rule(f.Rule), string(c.buf), f.Event))
+	if _, ok := c.first[f.Unit]; !ok {
+		c.first[f.Unit] = ref
+	}
+	return ref
 }
 
 // Close frees the temporary file, if there is one.
@@ -48,7 +54,7 @@ func (c *Collector) Describe(traces []trace.Trace) ([]Trace, error) {
 	}
 	out := make([]Trace, 0, len(traces))
 	for i := range traces {
-		t, err := newTrace(traces[i], &c.spool)
+		t, err := c.newTrace(traces[i])
 		if err != nil {
 			return nil, err
 		}
@@ -142,5 +148,3 @@ func (c *Collector) WriteJSON(w io.Writer, of TraceOf, traces []Trace, totals To
 	}
 	return nil
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -70,18 +70,21 @@ type Link struct {
 }
 
 // newTrace describes t with the evidence in the spool.
-func newTrace(t trace.Trace, s *spool) (Trace, error) {
+func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
-		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Links: []Link{},
+		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
 	}
 	names := unitNames(t.Flagged)
-	out.Units = make([]Unit, len(t.Flagged))
-	for i := range out.Units {
-		out.Units[i].Name = unitName(i)
+	for i, u := range t.Flagged {
+		unit, err := c.unit(unitName(i), u.ID)
+		if err != nil {
+			return out, err
+		}
+		out.Units = append(out.Units, unit)
 	}
 	for i := range t.Kinds {
-		f, err := newTraceFlag(&t.Kinds[i], names, s)
+		f, err := newTraceFlag(&t.Kinds[i], names, &c.spool)
 		if err != nil {
 			return out, err
 		}
@@ -94,9 +97,6 @@ func newTrace(t trace.Trace, s *spool) (Trace, error) {
 	}
 	slices.SortStableFunc(out.Flags, func(a, b TraceFlag) int { return cmp.Compare(a.firstNanos, b.firstNanos) })
 	slices.Sort(out.Techniques)
-	if err := out.describeUnits(t.Kinds, names, s); err != nil {
-		return out, err
-	}
 	for _, l := range t.Links {
 		out.Links = append(out.Links, Link{
 			From: names[l.From], To: names[l.To], Type: l.Type.String(), Grade: l.Grade, Label: clean(l.Label), First: formatTime(l.First),
@@ -128,22 +128,17 @@ func newTraceFlag(k *trace.Kind, names map[trace.UnitID]string, s *spool) (Trace
 	return out, nil
 }
 
-// describeUnits says whose each unit is, from the evidence that lies in it.
-func (t *Trace) describeUnits(kinds []trace.Kind, names map[trace.UnitID]string, s *spool) error {
-	for i := range kinds {
-		for _, ev := range kinds[i].Evidence {
-			n := slices.IndexFunc(t.Units, func(u Unit) bool { return u.Name == names[ev.Unit] })
-			if n < 0 || t.Units[n].User != "" {
-				continue
-			}
-			f, err := s.flag(ev.Ref)
-			if err != nil {
-				return err
-			}
-			t.Units[n].User, t.Units[n].IP, t.Units[n].Pod = f.Event.User, f.Event.SourceIP, f.Event.Pod
-		}
+// unit says whose a unit is, from its first flag.
+func (c *Collector) unit(name string, id trace.UnitID) (Unit, error) {
+	ref, ok := c.first[id]
+	if !ok {
+		return Unit{Name: name}, nil
 	}
-	return nil
+	f, err := c.spool.flag(ref)
+	if err != nil {
+		return Unit{}, err
+	}
+	return Unit{Name: name, User: f.Event.User, IP: f.Event.SourceIP, Pod: f.Event.Pod}, nil
 }
 
 func unitNames(units []trace.Unit) map[trace.UnitID]string {

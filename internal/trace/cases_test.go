@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/graph"
-	"github.com/google/go-cmp/cmp"
 )
 
 func link(from, to string, typ graph.LinkType, s float64, at int64) graph.Link {

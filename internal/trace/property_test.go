@@ -9,10 +9,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/clew-sec/clew/internal/event"
-	"github.com/clew-sec/clew/internal/graph"
 	"github.com/google/go-cmp/cmp"
 	"github.com/zeebo/xxh3"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // step is one call of a random script.

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -125,12 +126,7 @@ type keySet uint64
 func (s keySet) has(k memberKey) bool { return s>>k&1 != 0 }
 
 func (s keySet) any(ks ...memberKey) bool {
-	for _, k := range ks {
-		if s.has(k) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ks, s.has)
 }
 
 // format returns the kind of record an object with these keys is, 0 when it is
