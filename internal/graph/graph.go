@@ -94,6 +94,18 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 	}
 }
 
+// maxNames bounds the shared copies of user names, labels and the like.
+const maxNames = 1 << 17
+
+// keep returns a copy of s that does not alias the event. Equal strings share
+// one copy as long as the interner holds it.
+func (g *Graph) keep(s string) string {
+	if g.names.Len() >= maxNames {
+		g.names = event.NewInterner()
+	}
+	return g.names.Intern(s)
+}
+
 // Step is what one event added to the graph.
 type Step struct {
 	// Unit is the unit that flags on the event belong to.

@@ -142,7 +142,7 @@ func (g *Graph) noteIssue(s *session, e *event.Event) {
 	}
 	if r.IssuedCredential != "" {
 		o := s.originOf(e)
-		o.Label = g.names.Intern(serviceAccountUser(r.Namespace, r.Name))
+		o.Label = g.keep(serviceAccountUser(r.Namespace, r.Name))
 		g.origins.put(g.key(r.IssuedCredential), o)
 	}
 	if r.Resource == "certificatesigningrequests" {
@@ -158,7 +158,7 @@ func (g *Graph) noteCSR(s *session, e *event.Event) {
 	switch {
 	case r.Verb == "create":
 		o := s.originOf(e)
-		o.Label = g.names.Intern(r.Name)
+		o.Label = g.keep(r.Name)
 		g.origins.put(k, o)
 	case r.Subresource == "approval":
 		o, _ := g.origins.get(k)
@@ -212,7 +212,7 @@ func (g *Graph) linkSameCredential(s *session, e *event.Event) {
 		default:
 			continue
 		}
-		l.Label = g.names.Intern(l.Label)
+		l.Label = g.keep(l.Label)
 		g.link(s, o.Unit, l)
 	}
 	if len(others) >= maxSessionsPerCred {

@@ -18,7 +18,7 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 		return
 	}
 	if enters(r) {
-		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.names.Intern(enteredPod(r))})
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(enteredPod(r))})
 		return
 	}
 	if r.Mutates() {
@@ -115,7 +115,7 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
 	if g.tellsOf(by, f.SelfGranted) && s.due(unit, LinkGrant, e.Time) {
-		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.names.Intern(grant.String())})
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.keep(grant.String())})
 	}
 }
 
@@ -156,10 +156,10 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 	label := objectLabel(r)
 	switch {
 	case r.Verb == "create" && r.Subresource == "":
-		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
 	case changesBehaviour(e):
-		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
 	}
 }
@@ -215,6 +215,6 @@ func (g *Graph) linkMutation(unit, from event.ID, now int64, grade Grade, name s
 	}
 	g.links = append(g.links, Link{
 		From: from, To: unit, Type: LinkMutated, Grade: grade, Strength: weightExact / float64(candidates),
-		Candidates: candidates, Time: now, Label: g.names.Intern(name),
+		Candidates: candidates, Time: now, Label: g.keep(name),
 	})
 }

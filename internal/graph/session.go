@@ -75,7 +75,7 @@ func (g *Graph) Identify(e *event.Event) {
 	base := g.sessionBase(cred, net)
 	s, ok := g.sessions.get(base)
 	if !ok || e.Time-s.Last > sessionIdleNanos {
-		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.names.Intern(e.Actor.Name)}
+		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.keep(e.Actor.Name)}
 		g.sessions.put(base, s)
 	}
 	s.Last = max(s.Last, e.Time)

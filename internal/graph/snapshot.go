@@ -46,10 +46,16 @@ func (g *Graph) Restore(r io.Reader) error {
 	if err := g.table.Restore(r); err != nil {
 		return fmt.Errorf("reading the entity table: %w", err)
 	}
-	g.sessions, g.origins, g.readers, g.byCred = s.Sessions.open(), s.Origins.open(), s.Readers.open(), s.ByCred.open()
-	g.charts, g.weighty = s.Charts.open(), s.Weighty.open()
+	g.sessions.restore(s.Sessions)
+	g.origins.restore(s.Origins)
+	g.readers.restore(s.Readers)
+	g.byCred.restore(s.ByCred)
+	g.accounts.restore(s.Accounts)
+	g.fetched.restore(s.Fetched)
+	g.access.restore(s.Access)
+	g.charts.restore(s.Charts)
+	g.weighty.restore(s.Weighty)
 	g.policies, g.swept = s.Policies, s.Swept
-	g.accounts, g.fetched, g.access = s.Accounts.open(), s.Fetched.open(), s.Access.open()
 	return nil
 }
 
