@@ -31,7 +31,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite golden files from what the co
 // compiled returns the shipped rules.
 func compiled(t testing.TB) *detect.Set {
 	t.Helper()
-	pack, err := rule.Load(rules.FS, matrix.Load())
+	pack, err := rule.Load(matrix.Load(), rules.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
