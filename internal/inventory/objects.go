@@ -81,7 +81,12 @@ func targetName(r *event.Request) string {
 	return name
 }
 
+// nameKey is the key of a name. A namespace is cluster-wide, but the API server
+// logs its own name as the namespace of every request for it but its creation.
 func (inv *Inventory) nameKey(group, resource, namespace, name string) event.ID {
+	if resource == "namespaces" && group == "" {
+		namespace = ""
+	}
 	return inv.key("object", group, resource, namespace, name)
 }
 
