@@ -37,7 +37,7 @@ type CloudCall struct {
 }
 
 func (c *CloudCall) reset() CloudCall {
-	return CloudCall{Resources: c.Resources[:0], Params: c.Params[:0], Results: c.Results[:0], Delegation: c.Delegation[:0]}
+	return CloudCall{Resources: emptied(c.Resources), Params: emptied(c.Params), Results: emptied(c.Results), Delegation: emptied(c.Delegation)}
 }
 
 // Succeeded reports whether the provider did what was asked.

@@ -98,6 +98,14 @@ func (e *Event) Reset() {
 	*e = Event{Actor: a, K8s: k, Cloud: c, Facts: f}
 }
 
+// emptied returns s with no elements and its capacity. What the elements pointed
+// to is let go: an event that is used over and over must not keep every record
+// it once held in memory.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
 // ActorKind classes an actor by how it authenticated, never by a name anyone
 // can take: the prefixes "system:node:" and "system:serviceaccount:" are
 // assigned by the API server's authenticators.
@@ -167,5 +175,5 @@ type Actor struct {
 }
 
 func (a *Actor) reset() Actor {
-	return Actor{Groups: a.Groups[:0], ImpersonatedGroups: a.ImpersonatedGroups[:0], ForgedIPs: a.ForgedIPs[:0]}
+	return Actor{Groups: emptied(a.Groups), ImpersonatedGroups: emptied(a.ImpersonatedGroups), ForgedIPs: emptied(a.ForgedIPs)}
 }

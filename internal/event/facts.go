@@ -117,9 +117,9 @@ type GrantFacts struct {
 func (f *Facts) reset() Facts {
 	return Facts{
 		Actor:  ActorFacts{AgeS: -1, GrantAgeS: -1, NetworkAgeS: -1},
-		Target: TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: f.Target.HostPaths[:0]},
-		Change: ChangeFacts{InjectorAgeS: -1, ImagesAdded: f.Change.ImagesAdded[:0], ContainersAdded: f.Change.ContainersAdded[:0],
-			Injected: f.Change.Injected[:0], InjectedBy: f.Change.InjectedBy[:0]},
-		Grants: GrantFacts{WebhookAgeS: -1, Powers: f.Grants.Powers[:0], NewPowers: f.Grants.NewPowers[:0]},
+		Target: TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: emptied(f.Target.HostPaths)},
+		Change: ChangeFacts{InjectorAgeS: -1, ImagesAdded: emptied(f.Change.ImagesAdded), ContainersAdded: emptied(f.Change.ContainersAdded),
+			Injected: emptied(f.Change.Injected), InjectedBy: emptied(f.Change.InjectedBy)},
+		Grants: GrantFacts{WebhookAgeS: -1, Powers: emptied(f.Grants.Powers), NewPowers: emptied(f.Grants.NewPowers)},
 	}
 }

@@ -92,7 +92,7 @@ type Request struct {
 
 func (r *Request) reset() Request {
 	return Request{
-		Command: r.Command[:0], MutatedBy: r.MutatedBy[:0], MutationPatch: r.MutationPatch[:0], FailedOpen: r.FailedOpen[:0],
+		Command: emptied(r.Command), MutatedBy: emptied(r.MutatedBy), MutationPatch: emptied(r.MutationPatch), FailedOpen: emptied(r.FailedOpen),
 		Object: r.Object.reset(), Response: r.Response.reset(),
 	}
 }
@@ -207,14 +207,14 @@ type Body struct {
 }
 
 func (b *Body) reset() Body {
-	// Element slices keep their capacity; the elements' own slices are dropped.
+	// Element slices keep their capacity; the elements' own slices are let go.
 	return Body{
-		Patch: b.Patch[:0], Owners: b.Owners[:0], Labels: b.Labels[:0], Annotations: b.Annotations[:0],
-		Containers: b.Containers[:0], Volumes: b.Volumes[:0], Subjects: b.Subjects[:0], Rules: b.Rules[:0],
-		AggregateTo: b.AggregateTo[:0], Webhooks: b.Webhooks[:0], PolicyResources: b.PolicyResources[:0],
-		PolicyExpressions: b.PolicyExpressions[:0], CSRUsages: b.CSRUsages[:0], Audiences: b.Audiences[:0],
-		ExternalIPs: b.ExternalIPs[:0], Ports: b.Ports[:0], Selector: b.Selector[:0], DataKeys: b.DataKeys[:0],
-		PodIPs: b.PodIPs[:0], NodeIPs: b.NodeIPs[:0], Replicas: -1,
+		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
+		Containers: emptied(b.Containers), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptied(b.Rules),
+		AggregateTo: emptied(b.AggregateTo), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
+		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
+		ExternalIPs: emptied(b.ExternalIPs), Ports: emptied(b.Ports), Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
+		PodIPs: emptied(b.PodIPs), NodeIPs: emptied(b.NodeIPs), Replicas: -1,
 	}
 }
 
