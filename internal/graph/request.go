@@ -69,30 +69,15 @@ func proxiedPod(path string) string {
 }
 
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
-	namespace, name := r.Namespace, r.Name
+	namespace, name := r.Namespace, r.TargetName()
 	if r.Resource == "nodes" {
 		namespace, name, _ = strings.Cut(proxiedPod(r.ProxyPath), "/")
-	} else if r.Subresource == "proxy" {
-		name = proxiedName(name)
 	}
 	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
 	if !ok {
 		return event.ID{}
 	}
 	return g.entity(o, now)
-}
-
-// proxiedName strips scheme and port of pods/proxy and services/proxy names,
-// [scheme:]name[:port].
-func proxiedName(name string) string {
-	parts := strings.Split(name, ":")
-	switch len(parts) {
-	case 2:
-		return parts[0]
-	case 3:
-		return parts[1]
-	}
-	return name
 }
 
 // linkGrant finds the binding or role, made in this log, without which the
@@ -118,7 +103,7 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 // service account or the user itself gives is. An ordinary grant joins only when
 // something of medium weight is near.
 func (g *Graph) grantWeight(by inventory.Origin, selfGranted bool) float64 {
-	if selfGranted || strings.HasPrefix(by.User, serviceAccountPrefix) || g.suspect(by.Session) {
+	if selfGranted || strings.HasPrefix(by.User, event.ServiceAccountPrefix) || g.suspect(by.Session) {
 		return weightExact
 	}
 	return weightOrdinary
