@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,14 +29,20 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files from what the code does now")
 
-// compiled returns the shipped rules.
-func compiled(t testing.TB) *detect.Set {
-	t.Helper()
+// shipped compiles the shipped rules once; that takes a second.
+var shipped = sync.OnceValues(func() (*detect.Set, error) {
 	pack, err := rule.Load(matrix.Load(), rules.FS)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	set, err := detect.Compile(pack.Rules, pack.ListValues())
+	return detect.Compile(pack.Rules, pack.ListValues())
+})
+
+// compiled returns the shipped rules. Tests that share them do not run in
+// parallel.
+func compiled(t testing.TB) *detect.Set {
+	t.Helper()
+	set, err := shipped()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,8 +36,10 @@ type CloudCall struct {
 	ManagementEvent bool
 }
 
-func (c *CloudCall) reset() CloudCall {
-	return CloudCall{Resources: c.Resources[:0], Params: c.Params[:0], Results: c.Results[:0], Delegation: c.Delegation[:0]}
+func (c *CloudCall) reset() {
+	resources, params, results, delegation := c.Resources[:0], c.Params[:0], c.Results[:0], c.Delegation[:0]
+	*c = CloudCall{}
+	c.Resources, c.Params, c.Results, c.Delegation = resources, params, results, delegation
 }
 
 // Succeeded reports whether the provider did what was asked.

@@ -59,6 +59,42 @@ func PublicAddr(a netip.Addr) bool {
 // CommandLine returns the exec command joined with spaces.
 func (r *Request) CommandLine() string { return strings.Join(r.Command, " ") }
 
+// Scope returns the namespace of the request, or "all namespaces".
+func (r *Request) Scope() string {
+	if r.Namespace == "" {
+		return "all namespaces"
+	}
+	return r.Namespace
+}
+
+// Target says what the request is about: "pods/exec shop/web-1", "nodes n1",
+// or the path of a request that is for no resource.
+func (r *Request) Target() string {
+	if r.Resource == "" {
+		path, _, _ := strings.Cut(r.URI, "?")
+		return path
+	}
+	var b strings.Builder
+	b.WriteString(r.Resource)
+	if r.Subresource != "" {
+		b.WriteByte('/')
+		b.WriteString(r.Subresource)
+	}
+	switch {
+	case r.Namespace != "" && r.Resource != "namespaces":
+		b.WriteByte(' ')
+		b.WriteString(r.Namespace)
+		if r.Name != "" {
+			b.WriteByte('/')
+			b.WriteString(r.Name)
+		}
+	case r.Name != "":
+		b.WriteByte(' ')
+		b.WriteString(r.Name)
+	}
+	return b.String()
+}
+
 // Controller returns the controlling owner reference, nil when there is none.
 func (b *Body) Controller() *Owner {
 	for i := range b.Owners {

@@ -110,6 +110,8 @@ var fields = []Field{
 	{Name: "k8s.subresource", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Subresource }, Doc: "subresource, empty when none"},
 	{Name: "k8s.namespace", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Namespace }, Doc: "namespace, empty when cluster-wide"},
 	{Name: "k8s.name", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Name }, Doc: "object name; pods/proxy and services/proxy have [scheme:]name[:port]"},
+	{Name: "k8s.scope", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Scope() }, Doc: "namespace, or \"all namespaces\"; for messages"},
+	{Name: "k8s.target", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Target() }, Doc: "what the request is about, as \"pods/exec shop/web-1\"; for messages"},
 	{Name: "k8s.uri", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.URI }, Doc: "request path and query"},
 	{Name: "k8s.code", Type: Int, Group: "Kubernetes request", Int: func(e *Event) int64 { return int64(e.K8s.Code) }, Doc: "HTTP status, 101 for a streaming session, 0 when absent"},
 	{Name: "k8s.succeeded", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.Kind == KindAPIRequest && e.K8s.Succeeded() }, Doc: "2xx or 101 and not a dry run"},

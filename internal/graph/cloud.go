@@ -30,9 +30,9 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	c := &e.Cloud
 	o := s.originOf(e)
 	o.Barrier = false
-	o.Label = g.names.Intern(c.IssuedRole)
+	o.Label = g.keep(c.IssuedRole)
 	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
-	l.IssuedToPod = g.names.Intern(podOf(c))
+	l.IssuedToPod = g.keep(podOf(c))
 	o.Lineage = l
 	return o
 }
@@ -59,13 +59,13 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 	c := &e.Cloud
 	switch {
 	case c.InstanceID != "":
-		s.Lineage.IssuedVia, s.Lineage.IssuedTo = "instance", g.names.Intern(c.InstanceID)
+		s.Lineage.IssuedVia, s.Lineage.IssuedTo = "instance", g.keep(c.InstanceID)
 	case c.WebIdentity != "" && c.Provider == "gcp":
 		k := g.key("federation", e.Actor.Name, c.WebIdentity)
 		o, ok := g.origins.get(k)
 		if !ok {
 			o = s.originOf(e)
-			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.names.Intern(podOf(c)), IssuedNet: s.Net}
+			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
 			g.origins.put(k, o)
 		}
 		s.Lineage = o.Lineage
@@ -102,7 +102,7 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 			continue
 		}
 		if o, ok := g.access.get(g.key("principal", principalName(principal))); ok && !o.Barrier {
-			g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightModified, Label: g.names.Intern(principal)})
+			g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightModified, Label: g.keep(principal)})
 			s.inherit(o)
 			break
 		}
@@ -124,7 +124,7 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 			o, ok = g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: c.PodNamespace, Name: c.PodName})
 		}
 		if ok {
-			g.link(s, g.entity(o, e.Time), Link{Type: LinkCloudIdentity, Grade: Exact, Strength: weightExact, Label: g.names.Intern(c.PodNamespace + "/" + c.PodName)})
+			g.link(s, g.entity(o, e.Time), Link{Type: LinkCloudIdentity, Grade: Exact, Strength: weightExact, Label: g.keep(c.PodNamespace + "/" + c.PodName)})
 			return
 		}
 	}
@@ -136,7 +136,7 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 	for _, u := range units {
 		g.link(s, u, Link{
 			Type: LinkCloudIdentity, Grade: Heuristic, Strength: weightByAccount / float64(len(units)),
-			Candidates: len(units), Label: g.names.Intern(namespace + "/" + name),
+			Candidates: len(units), Label: g.keep(namespace + "/" + name),
 		})
 	}
 }

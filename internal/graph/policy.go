@@ -25,9 +25,9 @@ func (g *Graph) notePolicy(s *session, e *event.Event) {
 	if r.Resource != "mutatingadmissionpolicies" || r.Subresource != "" || r.Verb == "delete" {
 		return
 	}
-	p := policy{Name: g.names.Intern(r.Name), By: s.originOf(e)}
+	p := policy{Name: g.keep(r.Name), By: s.originOf(e)}
 	for _, x := range r.Object.PolicyResources {
-		p.Resources = append(p.Resources, g.names.Intern(x))
+		p.Resources = append(p.Resources, g.keep(x))
 	}
 	g.policies = slices.DeleteFunc(g.policies, func(x policy) bool { return x.Name == p.Name })
 	if len(g.policies) >= maxPolicies {

@@ -18,7 +18,7 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 		return
 	}
 	if enters(r) {
-		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.names.Intern(r.Namespace + "/" + r.Name)})
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(enteredPod(r))})
 		return
 	}
 	if r.Mutates() {
@@ -68,11 +68,16 @@ func proxiedPod(path string) string {
 	return namespace + "/" + pod
 }
 
-func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
-	namespace, name := r.Namespace, r.TargetName()
+// enteredPod returns "namespace/pod" of the pod a request enters.
+func enteredPod(r *event.Request) string {
 	if r.Resource == "nodes" {
-		namespace, name, _ = strings.Cut(proxiedPod(r.ProxyPath), "/")
+		return proxiedPod(r.ProxyPath)
 	}
+	return r.Namespace + "/" + r.TargetName()
+}
+
+func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
+	namespace, name, _ := strings.Cut(enteredPod(r), "/")
 	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
 	if !ok {
 		return event.ID{}
@@ -93,20 +98,21 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
-	if s.linkOnce(unit) {
-		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: g.grantWeight(by, f.SelfGranted), Label: g.names.Intern(grant.String())})
+	if g.tellsOf(by, f.SelfGranted) && s.due(unit, LinkGrant, e.Time) {
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.keep(grant.String())})
 	}
 }
 
-// grantWeight says how much a grant ties its maker to whoever needs it. What an
+// tellsOf reports whether a grant ties its maker to whoever needs it. What an
 // administrator gives to a team is no story; what a suspect credential, a
-// service account or the user itself gives is. An ordinary grant joins only when
-// something of medium weight is near.
-func (g *Graph) grantWeight(by inventory.Origin, selfGranted bool) float64 {
+// service account or the user itself gives is, and so is a grant that was
+// flagged when it was made.
+func (g *Graph) tellsOf(by inventory.Origin, selfGranted bool) bool {
 	if selfGranted || strings.HasPrefix(by.User, event.ServiceAccountPrefix) || g.suspect(by.Session) {
-		return weightExact
+		return true
 	}
-	return weightOrdinary
+	flagged, _ := g.weighty.get(by.Event)
+	return flagged
 }
 
 // suspect reports whether a session was known to be suspect when it began.
@@ -134,10 +140,10 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 	label := objectLabel(r)
 	switch {
 	case r.Verb == "create" && r.Subresource == "":
-		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
 	case changesBehaviour(e):
-		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
 	}
 }
@@ -193,6 +199,6 @@ func (g *Graph) linkMutation(unit, from event.ID, now int64, grade Grade, name s
 	}
 	g.links = append(g.links, Link{
 		From: from, To: unit, Type: LinkMutated, Grade: grade, Strength: weightExact / float64(candidates),
-		Candidates: candidates, Time: now, Label: g.names.Intern(name),
+		Candidates: candidates, Time: now, Label: g.keep(name),
 	})
 }

@@ -18,6 +18,7 @@ type state struct {
 	Fetched  recent[event.ID, origin]
 	Access   recent[event.ID, origin]
 	Charts   recent[event.ID, bool]
+	Weighty  recent[event.ID, bool]
 	Policies []policy
 	Swept    int64
 }
@@ -25,7 +26,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -45,10 +46,16 @@ func (g *Graph) Restore(r io.Reader) error {
 	if err := g.table.Restore(r); err != nil {
 		return fmt.Errorf("reading the entity table: %w", err)
 	}
-	g.sessions, g.origins, g.readers, g.byCred = s.Sessions.open(), s.Origins.open(), s.Readers.open(), s.ByCred.open()
-	g.charts = s.Charts.open()
+	g.sessions.restore(s.Sessions)
+	g.origins.restore(s.Origins)
+	g.readers.restore(s.Readers)
+	g.byCred.restore(s.ByCred)
+	g.accounts.restore(s.Accounts)
+	g.fetched.restore(s.Fetched)
+	g.access.restore(s.Access)
+	g.charts.restore(s.Charts)
+	g.weighty.restore(s.Weighty)
 	g.policies, g.swept = s.Policies, s.Swept
-	g.accounts, g.fetched, g.access = s.Accounts.open(), s.Fetched.open(), s.Access.open()
 	return nil
 }
 

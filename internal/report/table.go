@@ -57,6 +57,9 @@ func (t Table) trace(b *bytes.Buffer, x *Trace) {
 }
 
 func who(u Unit) string {
+	if u.Object != "" {
+		return u.Object
+	}
 	s := u.User
 	if s == "" {
 		s = "unauthenticated"
