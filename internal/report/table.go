@@ -124,6 +124,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	add(x.Late, "too late for their place")
 	add(x.Cascades, "deletions folded into their cause")
 	add(x.Repeats, "repeats counted on an earlier flag")
+	add(int64(x.Hidden), "traces of lower score not shown")
 	if len(notes) > 0 {
 		fmt.Fprintln(b, strings.Join(notes, ", "))
 	}
