@@ -40,8 +40,8 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 // podOf returns the service account or pod a cloud identity stands for, "" when
 // it is none of the cluster's.
 func podOf(c *event.CloudCall) string {
-	if account, ok := strings.CutPrefix(c.WebIdentity, serviceAccountPrefix); ok {
-		return strings.Replace(account, ":", "/", 1)
+	if namespace, name, ok := event.SplitServiceAccount(c.WebIdentity); ok {
+		return namespace + "/" + name
 	}
 	if c.PodSA != "" {
 		return c.PodNamespace + "/" + c.PodSA
@@ -128,11 +128,10 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 			return
 		}
 	}
-	account := strings.TrimPrefix(c.WebIdentity, serviceAccountPrefix)
-	if account == "" || account == c.WebIdentity {
+	namespace, name, ok := event.SplitServiceAccount(c.WebIdentity)
+	if !ok {
 		return
 	}
-	namespace, name, _ := strings.Cut(account, ":")
 	units, _ := g.accounts.get(g.key("account", namespace, name))
 	for _, u := range units {
 		g.link(s, u, Link{
@@ -145,7 +144,7 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 func (g *Graph) networkKey(s *session) event.ID {
 	g.hash.Reset()
 	g.hash.Str("network")
-	g.hash.ID(s.Net.Addr().As16())
+	g.hash.ID(s.Net.Prefix().Addr().As16())
 	return g.hash.Sum()
 }
 

@@ -11,7 +11,6 @@
 package graph
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -175,7 +174,7 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
 	f.Suspect = s.Foreign || s.Tainted || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
-		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
+		l.MintedForeign && strings.HasPrefix(l.MintedBy, event.ServiceAccountPrefix)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
 	}
@@ -187,9 +186,8 @@ func (g *Graph) describe(s *session, e *event.Event) {
 // foreignIssued reports whether a credential issued to one network is used from
 // another, both public: inside a cluster's own networks pods, endpoints and
 // their NAT differ all the time.
-func foreignIssued(issued, used netip.Prefix) bool {
-	return issued.IsValid() && used.IsValid() && issued != used &&
-		event.PublicIP(issued.Addr().String()) && event.PublicIP(used.Addr().String())
+func foreignIssued(issued, used inventory.Network) bool {
+	return issued != used && issued.Public() && used.Public()
 }
 
 // unitOf returns the unit flags on e belong to: what a controller does belongs

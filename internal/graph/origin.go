@@ -142,7 +142,7 @@ func (g *Graph) noteIssue(s *session, e *event.Event) {
 	}
 	if r.IssuedCredential != "" {
 		o := s.originOf(e)
-		o.Label = g.keep(serviceAccountUser(r.Namespace, r.Name))
+		o.Label = g.keep(event.ServiceAccountUser(r.Namespace, r.Name))
 		g.origins.put(g.key(r.IssuedCredential), o)
 	}
 	if r.Resource == "certificatesigningrequests" {

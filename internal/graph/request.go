@@ -70,13 +70,10 @@ func proxiedPod(path string) string {
 
 // enteredPod returns "namespace/pod" of the pod a request enters.
 func enteredPod(r *event.Request) string {
-	switch {
-	case r.Resource == "nodes":
+	if r.Resource == "nodes" {
 		return proxiedPod(r.ProxyPath)
-	case r.Subresource == "proxy":
-		return r.Namespace + "/" + proxiedName(r.Name)
 	}
-	return r.Namespace + "/" + r.Name
+	return r.Namespace + "/" + r.TargetName()
 }
 
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
@@ -86,19 +83,6 @@ func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
 		return event.ID{}
 	}
 	return g.entity(o, now)
-}
-
-// proxiedName strips scheme and port of pods/proxy and services/proxy names,
-// [scheme:]name[:port].
-func proxiedName(name string) string {
-	parts := strings.Split(name, ":")
-	switch len(parts) {
-	case 2:
-		return parts[0]
-	case 3:
-		return parts[1]
-	}
-	return name
 }
 
 // linkGrant finds the binding or role, made in this log, without which the
@@ -124,7 +108,7 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 // service account or the user itself gives is, and so is a grant that was
 // flagged when it was made.
 func (g *Graph) tellsOf(by inventory.Origin, selfGranted bool) bool {
-	if selfGranted || strings.HasPrefix(by.User, serviceAccountPrefix) || g.suspect(by.Session) {
+	if selfGranted || strings.HasPrefix(by.User, event.ServiceAccountPrefix) || g.suspect(by.Session) {
 		return true
 	}
 	flagged, _ := g.weighty.get(by.Event)
