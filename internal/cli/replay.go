@@ -189,7 +189,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
 		return t.Score.Float() < c.minScore || c.hideInfo && t.Score == 0
 	})
-	described, err := collector.Describe(shown)
+	described, err := collector.Describe(shown, eng)
 	if err != nil {
 		return fmt.Errorf("describing traces: %w", err)
 	}
