@@ -72,12 +72,16 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 	return out, true
 }
 
-// credentialKey returns the key of the actor's credential; a user name stands
-// for it where the log names none. It is false for an unauthenticated actor.
+// credentialKey returns the key of the actor's credential. Where the log names
+// none the pod that a token is bound to stands for it, so that two pods of one
+// service account stay two, and then the user name. It is false for an
+// unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
 	case a.Credential != "" && (a.Name == "" || !strings.HasPrefix(a.Credential, "azure:")):
 		return inv.key("credential", a.Credential), true
+	case a.Credential == "" && a.PodUID != "":
+		return inv.key("pod credential", a.PodUID), true
 	case a.Name != "":
 		return inv.key("user", a.Name), true
 	}
@@ -184,7 +188,7 @@ func (inv *Inventory) insideCluster(e *event.Event) bool {
 	if p.loopback() || inv.control.has(p.addr) {
 		return true
 	}
-	if e.Actor.Credential == "" && p.private {
+	if e.Actor.Credential == "" && e.Actor.PodUID == "" && p.private {
 		return true // one name stands for all pods of the service account
 	}
 	if e.Facts.Actor.PodMismatch || e.Facts.Actor.NodeMismatch {
