@@ -35,7 +35,7 @@ func BenchmarkNeededGrant(b *testing.B) {
 func clearFacts(e *event.Event) {
 	f := &e.Facts
 	f.SessionEnd, f.Cascade = false, false
-	f.Actor = event.ActorFacts{AgeS: -1, GrantAgeS: -1}
+	f.Actor = event.ActorFacts{AgeS: -1, GrantAgeS: -1, NetworkAgeS: -1}
 	f.Target = event.TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: f.Target.HostPaths[:0]}
 	c, g := &f.Change, &f.Grants
 	f.Change = event.ChangeFacts{InjectorAgeS: -1, ImagesAdded: c.ImagesAdded[:0], ContainersAdded: c.ContainersAdded[:0],
