@@ -22,6 +22,7 @@ type Facts struct {
 type ActorFacts struct {
 	System       bool // a genuine control-plane component or built-in controller
 	Controller   bool // a workload's own service account from its own pod, with a routine older than an hour of log or a list+watch pattern
+	Proxy        bool // an authenticating proxy in its own place: it acts for at least three people and does nearly nothing for itself
 	Suspect      bool // a lineage fact speaks against the credential, see docs/fields.md
 	FirstSeen    bool // first event of this credential
 	AgeS         int  // since the credential was first seen or issued

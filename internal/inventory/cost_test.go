@@ -70,3 +70,18 @@ func TestReadsDoNotAllocate(t *testing.T) {
 		t.Errorf("%d reads allocated %.0f times", len(reads), allocs)
 	}
 }
+
+func TestProxiedReadsDoNotAllocate(t *testing.T) {
+	l := newLog(t)
+	proxy := podToken("teleport", "teleport", "u1", "n1", "10.244.0.5")
+	l.acts(proxy, 3, "u-a", "u-b", "u-c")
+	proxy.Impersonated = "u-a"
+	e := l.see(fact(proxy, req("get", "secrets", "shop", "x")))
+	allocs := testing.AllocsPerRun(5, func() {
+		clearFacts(e)
+		l.inv.Observe(e)
+	})
+	if allocs != 0 {
+		t.Errorf("a proxied read allocated %.0f times", allocs)
+	}
+}

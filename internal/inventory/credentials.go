@@ -113,7 +113,9 @@ func (inv *Inventory) describeActor(e *event.Event) {
 	f.NodeMismatch = inv.nodeMismatch(e)
 	f.PodMismatch = inv.podMismatch(e)
 	inv.describeNetworks(e, c)
-	f.NewAgent = c.newAgent(e.Actor.Agent)
+	f.Proxy = inv.proxy(e)
+	inv.chooseHistory(e, k)
+	f.NewAgent = !f.Proxy && c.newAgent(e.Actor.Agent)
 	f.Controller = inv.controller(e, c)
 	f.Usual = inv.usual(e)
 }
@@ -181,7 +183,7 @@ func (inv *Inventory) learnActor(e *event.Event) {
 		inv.learnPlaces(e)
 		inv.learnNetwork(e, c)
 	}
-	inv.learnAgent(e, c)
+	inv.learnAgent(e, inv.step.history)
 }
 
 func (inv *Inventory) learnAgent(e *event.Event, c *credential) {

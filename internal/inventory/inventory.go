@@ -98,6 +98,12 @@ type step struct {
 	place   place
 	cred    *credential
 	routine *routine // of the identity, nil when it has none yet
+
+	// A proxy has a history for each of the people it acts for, all others
+	// have one. acting is set when e is a proxy's request for somebody.
+	acting  bool
+	history *credential
+	habits  *routine // nil when there are none yet
 	counted bool     // the event is something new that happened, not the end of it
 
 	target event.ID // name key of the object acted on, where it has a name

@@ -22,6 +22,7 @@ type routine struct {
 	Pairs  []informer // service accounts only
 	Shapes []shape
 	Places []placeUse // the first is its home
+	Acting acting
 }
 
 // placeUse is the use of an identity from one network, whatever the credential.
@@ -76,7 +77,8 @@ func (inv *Inventory) routineOf(e *event.Event) *routine {
 // its own place.
 func (inv *Inventory) controller(e *event.Event, c *credential) bool {
 	f := &e.Facts.Actor
-	if e.Kind != event.KindAPIRequest || e.Actor.Kind != event.ActorServiceAccount || f.System || f.PodMismatch || f.NewNetwork || c.Foreign {
+	if e.Kind != event.KindAPIRequest || e.Actor.Kind != event.ActorServiceAccount || f.System || f.PodMismatch || f.NewNetwork || c.Foreign ||
+		inv.step.acting {
 		return false
 	}
 	r := inv.step.routine
@@ -139,7 +141,7 @@ func (r *routine) shape(h uint64) *shape {
 // was established then. What began within the window of the counters does not
 // count: the first of a series must not make the rest of it usual.
 func (inv *Inventory) usual(e *event.Event) bool {
-	r := inv.step.routine
+	r := inv.step.habits
 	if r == nil || e.Facts.Actor.System {
 		return false
 	}
@@ -203,6 +205,8 @@ func (inv *Inventory) learnRoutine(e *event.Event) {
 		r.notePlace(inv.step.place.net, e.Time)
 		inv.learnHome(e, r)
 	}
+	inv.learnActing(e, r)
+	r = inv.habitsOf(e)
 	if e.Kind == event.KindAPIRequest {
 		inv.learnRequestShape(r, e, established)
 	} else if established && e.Cloud.Succeeded() {
@@ -217,7 +221,7 @@ func (inv *Inventory) learnRequestShape(r *routine, e *event.Event, established 
 	if !e.K8s.Succeeded() || machine && inv.step.cred.Foreign {
 		return
 	}
-	regular := machine && !e.Facts.Actor.NewNetwork
+	regular := machine && !e.Facts.Actor.NewNetwork && !inv.step.acting
 	if regular || established {
 		r.note(inv.shapeOf(e), e.Time, regular, established)
 	}
