@@ -177,6 +177,10 @@ func (x *Engine) flag(i int32, unit event.ID, e *event.Event) {
 	x.stats.Flags++
 	x.graph.MarkFlagged(unit, e.ID, r.Severity)
 	x.stats.RuleHits[i]++
+	for _, l := range x.graph.Activate(unit) {
+		x.stats.Links++
+		x.tracer.Link(l)
+	}
 	ref := x.sink.Flag(Flag{Rule: i, Unit: unit, Event: e})
 	x.tracer.Flag(trace.Flag{
 		Event: e.ID, Time: e.Time, Unit: unit, Rule: r.ID, Severity: r.Severity, Tactic: r.Tactic,

@@ -209,7 +209,7 @@ func (g *Graph) linkRunCommand(unit event.ID, e *event.Event) {
 	if !ok || e.Time-o.Time > commandDelayNanos {
 		return
 	}
-	g.links = append(g.links, Link{
+	g.await(Link{
 		From: o.Unit, To: unit, Type: LinkCloudAccess, Grade: Strong, Strength: weightModified,
 		Candidates: 1, Time: e.Time, Label: "aks-command/" + g.keep(e.K8s.Name),
 	})

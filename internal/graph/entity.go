@@ -74,8 +74,8 @@ func (g *Graph) entity(o inventory.Object, now int64) event.ID {
 	}
 	pod := g.unit(g.table.Insert(k, kindPod, Ref{}, now))
 	if from := g.unit(owner); from != (event.ID{}) {
-		g.links = append(g.links, Link{
-			From: from, To: pod, Type: LinkCreated, Grade: Exact, Strength: weightExact, Candidates: 1,
+		g.await(Link{
+			From: from, To: pod, Type: LinkCreated, Grade: Exact, Strength: weightExact,
 			Time: now, Label: g.keep("pods/" + o.Key.Namespace + "/" + o.Key.Name),
 		})
 	}

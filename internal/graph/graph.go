@@ -72,6 +72,7 @@ type Graph struct {
 
 	charts   recent[event.ID, bool]   // webhook configuration → came with its service and namespace
 	who      recent[event.ID, string] // unit of a session → user and address
+	acts     recent[event.ID, []Link] // unit → what was done to it lately, not reported yet
 	weighty  recent[event.ID, bool]   // events that raised a flag of medium severity or above
 	policies []policy
 
@@ -91,7 +92,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
 		charts: newRecent[event.ID, bool](n / 8), weighty: newRecent[event.ID, bool](n / 8),
-		who: newRecent[event.ID, string](n),
+		who: newRecent[event.ID, string](n), acts: newRecent[event.ID, []Link](n),
 	}
 }
 
@@ -258,17 +259,17 @@ func (g *Graph) link(s *session, from event.ID, l Link) {
 	}
 	l.From, l.To, l.Time = from, s.Unit, s.Last
 	l.Candidates = max(l.Candidates, 1)
+	g.activate(from)
 	g.links = append(g.links, l)
 }
 
-// linkTo records that the session led to another unit.
+// linkTo notes that the session acted on another unit; see await.
 func (g *Graph) linkTo(s *session, to event.ID, l Link) {
 	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.due(to, l.Type, s.Last) {
 		return
 	}
 	l.From, l.To, l.Time = s.Unit, to, s.Last
-	l.Candidates = max(l.Candidates, 1)
-	g.links = append(g.links, l)
+	g.await(l)
 }
 
 // originOf returns s in the form that is kept with what it brought about.

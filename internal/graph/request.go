@@ -172,7 +172,7 @@ func (g *Graph) linkMutation(unit, from event.ID, now int64, grade Grade, name s
 	if from == unit {
 		return
 	}
-	g.links = append(g.links, Link{
+	g.await(Link{
 		From: from, To: unit, Type: LinkMutated, Grade: grade, Strength: weightExact / float64(candidates),
 		Candidates: candidates, Time: now, Label: g.keep(name),
 	})

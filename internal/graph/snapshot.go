@@ -20,6 +20,7 @@ type state struct {
 	Charts   recent[event.ID, bool]
 	Weighty  recent[event.ID, bool]
 	Who      recent[event.ID, string]
+	Acts     recent[event.ID, []Link]
 	Policies []policy
 	Swept    int64
 }
@@ -27,7 +28,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.acts, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -57,6 +58,7 @@ func (g *Graph) Restore(r io.Reader) error {
 	g.charts.restore(s.Charts)
 	g.weighty.restore(s.Weighty)
 	g.who.restore(s.Who)
+	g.acts.restore(s.Acts)
 	g.policies, g.swept = s.Policies, s.Swept
 	return nil
 }
