@@ -60,6 +60,7 @@ type ActorFacts struct {
 	SecretLists     int // lists of secrets
 	Deletes         int // distinct objects deleted, cascades excluded
 	DeletedKinds    int // distinct resources among them
+	DataDeletes     int // those among the deleted that hold data: volumes, claims, StatefulSets, snapshots, backups
 	Namespaces      int // distinct namespaces deleted
 	Execs           int // distinct pods entered
 	PodLogs         int // distinct pods whose log was read
@@ -103,7 +104,7 @@ type ChangeFacts struct {
 	Unattributed    bool     // the stored object has containers, env or volumes that neither request nor webhook annotation explains
 	InjectorAgeS    int      // age of the youngest injecting configuration, -1 when older than the log
 	InjectorBy      string   // who configured it
-	InjectorChart   bool     // the configuration came with its service and namespace, by one identity: an installation
+	InjectorChart   bool     // the configuration came with its service or namespace, by one identity: an installation
 }
 
 // GrantFacts is what an RBAC object gives, in the vocabulary of docs/fields.md.
@@ -112,9 +113,9 @@ type GrantFacts struct {
 	NewPowers    []string // of those, what its subjects or the role did not have before
 	ClusterWide  bool
 	SubjectNew   bool // every subject is a service account created by the same identity in this log (an installation)
-	SubjectSelf  bool // a subject is the actor itself, a group of it, or an identity its lineage leads to
+	SubjectSelf  bool // a subject is the actor itself, whoever it acts as, a group of these, or an identity its lineage leads to
 	WebhookAgeS  int  // webhook configurations: age of the service behind it
-	WebhookChart bool // service and namespace were created by the same identity in this log
+	WebhookChart bool // the service or its namespace was created by the same identity in this log
 }
 
 func (f *Facts) reset() {

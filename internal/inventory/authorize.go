@@ -311,7 +311,8 @@ func (inv *Inventory) allowedBy(self event.ID, q *request, b *binding, credited 
 		return byBinding, credited || !subject.Seen()
 	}
 	byRole, allows := inv.allowedByRole(self, q, r)
-	if !allows || !subject.Seen() {
+	// Both were needed: what came last made the request possible.
+	if !allows || !subject.Seen() || byRole.Origin.Time > subject.Time {
 		return byRole, allows
 	}
 	return byBinding, true

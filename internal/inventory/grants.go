@@ -76,23 +76,45 @@ func (inv *Inventory) contributed(r *role) powers {
 // boundTo reports whether the actor is bound to a role by a binding of its own:
 // one that everyone has by a default group does not make an edit selfish.
 func (inv *Inventory) boundTo(e *event.Event, namespace, name string) bool {
-	q := actorOf(e)
-	for _, b := range inv.bindingsOf(&q) {
-		if b.RoleName != name || (b.RoleKind == "Role") != (namespace != "") || namespace != "" && b.Namespace != namespace {
-			continue
-		}
-		if slices.ContainsFunc(b.Subjects, func(s grantedSubject) bool { return q.is(s.Subject) }) {
-			return true
+	self := selfOf(e)
+	for i := range self {
+		for _, b := range inv.bindingsOf(&self[i]) {
+			if b.RoleName != name || (b.RoleKind == "Role") != (namespace != "") || namespace != "" && b.Namespace != namespace {
+				continue
+			}
+			if slices.ContainsFunc(b.Subjects, func(s grantedSubject) bool { return self.include(s.Subject) }) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// actorOf returns the real caller as a subject, whoever it impersonates.
-func actorOf(e *event.Event) request {
-	q := request{user: e.Actor.Name, groups: e.Actor.Groups}
-	q.namespace, q.account, _ = event.SplitServiceAccount(q.user)
-	return q
+// self is the actor as RBAC subjects: the real caller and, where it acts for
+// another, that one. A caller who takes a group gives to whom it really is.
+type self [2]request
+
+func selfOf(e *event.Event) self {
+	a := &e.Actor
+	s := self{{user: a.Name, groups: a.Groups}}
+	if a.Impersonated != "" {
+		s[1] = request{user: a.Impersonated, groups: a.ImpersonatedGroups}
+	}
+	for i := range s {
+		s[i].namespace, s[i].account, _ = event.SplitServiceAccount(s[i].user)
+	}
+	return s
+}
+
+// include reports whether a subject is the actor or one of its groups. The API
+// server adds the group of everyone to whoever is acted for, which says nothing
+// of what the caller wants for itself.
+func (s *self) include(subject event.Subject) bool {
+	acting := s[1].user != ""
+	if subject.Name == "" || acting && subject.Kind == "Group" && subject.Name == "system:authenticated" {
+		return false
+	}
+	return s[0].is(subject) || s[1].is(subject)
 }
 
 // describeBinding tells the powers of the bound role, and which of them its
@@ -142,13 +164,13 @@ func (inv *Inventory) subjectPowers(namespace string, s event.Subject) powers {
 }
 
 func (inv *Inventory) describeSubjects(e *event.Event, subjects []event.Subject) {
-	f, q := &e.Facts.Grants, actorOf(e)
+	f, self := &e.Facts.Grants, selfOf(e)
 	f.SubjectNew = len(subjects) > 0
 	for _, s := range subjects {
 		if s.Kind == "ServiceAccount" && s.Namespace == "" {
 			s.Namespace = e.K8s.Namespace
 		}
-		f.SubjectSelf = f.SubjectSelf || q.is(s)
+		f.SubjectSelf = f.SubjectSelf || self.include(s)
 		f.SubjectNew = f.SubjectNew && s.Kind == "ServiceAccount" && inv.madeBy(e.Actor.Name, "", "serviceaccounts", s.Namespace, s.Name)
 	}
 }
@@ -160,7 +182,8 @@ func (inv *Inventory) madeBy(user, group, resource, namespace, name string) bool
 }
 
 // describeWebhook tells how old the services behind a webhook configuration are,
-// and whether they were installed together with it.
+// and whether they were installed together with it: one identity made the service
+// or its namespace. A chart installed again finds its namespace there.
 func (inv *Inventory) describeWebhook(e *event.Event) {
 	f := &e.Facts.Grants
 	b, _ := stateBody(&e.K8s)
@@ -173,8 +196,8 @@ func (inv *Inventory) describeWebhook(e *event.Event) {
 			continue
 		}
 		services++
-		chart = chart && inv.madeBy(e.Actor.Name, "", "services", w.ServiceNamespace, w.ServiceName) &&
-			inv.madeBy(e.Actor.Name, "", "namespaces", "", w.ServiceNamespace)
+		chart = chart && (inv.madeBy(e.Actor.Name, "", "services", w.ServiceNamespace, w.ServiceName) ||
+			inv.madeBy(e.Actor.Name, "", "namespaces", "", w.ServiceNamespace))
 		if s := inv.live("", "services", w.ServiceNamespace, w.ServiceName); s != nil && s.Created.Seen() {
 			if age := ageSeconds(e.Time, s.Created.Time); f.WebhookAgeS < 0 || age < f.WebhookAgeS {
 				f.WebhookAgeS = age

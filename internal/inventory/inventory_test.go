@@ -385,6 +385,47 @@ func TestRecentActivity(t *testing.T) {
 	}
 }
 
+func TestDataDeletes(t *testing.T) {
+	l := newLog(t)
+	eve := person("eve", "10.1.2.3")
+	refused := req("delete", "velero.io/backups", "velero", "refused")
+	refused.Code = 403
+	deletes := func(a event.Actor, r event.Request) int { return l.see(fact(a, r)).Facts.Actor.DataDeletes }
+	tests := []struct {
+		name string
+		r    event.Request
+		want int // distinct so far
+	}{
+		{"claim", req("delete", "persistentvolumeclaims", "shop", "a"), 1},
+		{"the same claim", req("delete", "persistentvolumeclaims", "shop", "a"), 1},
+		{"another claim", req("delete", "persistentvolumeclaims", "shop", "b"), 2},
+		{"volume", req("delete", "persistentvolumes", "", "pv1"), 3},
+		{"set", req("delete", "apps/statefulsets", "shop", "db"), 4},
+		{"snapshot", req("delete", "snapshot.storage.k8s.io/volumesnapshots", "shop", "s"), 5},
+		{"backup", req("delete", "velero.io/backups", "velero", "b"), 6},
+		{"schedule", req("deletecollection", "velero.io/schedules", "velero", ""), 7},
+		{"restore", req("delete", "velero.io/restores", "velero", "r"), 8},
+		{"scheduled backup", req("delete", "postgresql.cnpg.io/scheduledbackups", "shop", "b"), 9},
+		{"snapshot class", req("delete", "snapshot.storage.k8s.io/volumesnapshotclasses", "", "c"), 9},
+		{"deployment", req("delete", "apps/deployments", "shop", "web"), 9},
+		{"refused", refused, 9},
+		{"not a delete", req("patch", "velero.io/backups", "velero", "x"), 9},
+		{"subresource", req("delete", "apps/statefulsets/status", "shop", "x"), 9},
+	}
+	for _, tt := range tests {
+		if got := deletes(eve, tt.r); got != tt.want {
+			t.Errorf("%s: DataDeletes = %d, want %d", tt.name, got, tt.want)
+		}
+	}
+	if got := deletes(manager("10.9.0.1"), req("delete", "persistentvolumeclaims", "shop", "z")); got != 0 {
+		t.Errorf("control plane: DataDeletes = %d", got)
+	}
+	l.wait(11 * time.Minute)
+	if got := deletes(eve, req("list", "pods", "shop", "")); got != 0 {
+		t.Errorf("after the window: DataDeletes = %d", got)
+	}
+}
+
 func TestSessionEnd(t *testing.T) {
 	l := newLog(t)
 	a := person("alice", "10.1.2.3")

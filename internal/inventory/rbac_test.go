@@ -108,6 +108,55 @@ func TestGrantFacts(t *testing.T) {
 	}
 }
 
+// TestSubjectSelfWhenActing: who takes a group to grant something is still the
+// one who gets it.
+func TestSubjectSelfWhenActing(t *testing.T) {
+	bot := person("sup-bot", "10.1.2.9")
+	bot.Groups = []string{"support", "system:authenticated"}
+	as := func(a event.Actor, user string, groups ...string) event.Actor {
+		a.Impersonated, a.ImpersonatedGroups = user, append(groups, "system:authenticated")
+		return a
+	}
+	robot := account("op", "op", "10.1.2.9")
+	user := func(name string) event.Subject { return event.Subject{Kind: "User", Name: name} }
+	group := func(name string) event.Subject { return event.Subject{Kind: "Group", Name: name} }
+	tests := []struct {
+		name string
+		a    event.Actor
+		s    event.Subject
+		want bool
+	}{
+		{"own name with a group", as(bot, "sup-bot", "system:masters"), user("sup-bot"), true},
+		{"own name as another", as(bot, "admin", "admins"), user("sup-bot"), true},
+		{"own group as another", as(bot, "admin", "admins"), group("support"), true},
+		{"the one acted as", as(bot, "admin", "admins"), user("admin"), true},
+		{"a group acted as", as(bot, "admin", "admins"), group("admins"), true},
+		{"own service account as another", as(robot, "admin"), event.Subject{Kind: "ServiceAccount", Namespace: "op", Name: "op"}, true},
+		{"service account acted as", as(bot, robot.Name), event.Subject{Kind: "ServiceAccount", Namespace: "op", Name: "op"}, true},
+		{"everyone", as(bot, "admin", "admins"), group("system:authenticated"), false},
+		{"a third person", as(bot, "admin", "admins"), user("carl"), false},
+		{"another service account", as(robot, "admin"), event.Subject{Kind: "ServiceAccount", Namespace: "op", Name: "web"}, false},
+		{"a group of neither", as(bot, "admin", "admins"), group("other"), false},
+		{"nameless", bot, user(""), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLog(t)
+			bind := fact(tt.a, made(rbacGroup+"clusterrolebindings", "", "b", "b1", bindingBody("cluster-admin", tt.s)))
+			if got := l.see(bind).Facts.Grants.SubjectSelf; got != tt.want {
+				t.Errorf("binding: SubjectSelf = %v, want %v", got, tt.want)
+			}
+			l = newLog(t)
+			l.see(fact(person("root", "10.1.2.3"), made(rbacGroup+"clusterrolebindings", "", "b", "b1", bindingBody("ops", tt.s))))
+			edit := req("update", rbacGroup+"clusterroles", "", "ops")
+			edit.Object = body(roleBody(rule("", "secrets", "list")))
+			if got := l.see(fact(tt.a, edit)).Facts.Grants.SubjectSelf; got != tt.want {
+				t.Errorf("edit of the bound role: SubjectSelf = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestWebhookFacts(t *testing.T) {
 	helm := person("helm", "10.1.2.3")
 	hook := event.Body{Webhooks: []event.Webhook{{Name: "h", ServiceNamespace: "cm", ServiceName: "hook"}}}
@@ -125,6 +174,46 @@ func TestWebhookFacts(t *testing.T) {
 	hook.Webhooks[0].URL, hook.Webhooks[0].ServiceName = "https://x.example", ""
 	if g := l.see(fact(helm, made("admissionregistration.k8s.io/validatingwebhookconfigurations", "", "x", "w2", hook))).Facts.Grants; g.WebhookAgeS != -1 || g.WebhookChart {
 		t.Errorf("outside: %+v", g)
+	}
+}
+
+func TestWebhookChart(t *testing.T) {
+	helm, eve := person("helm", "10.1.2.3"), person("eve", "10.1.2.9")
+	namespace, service := made("namespaces", "", "cm", "n1", event.Body{}), made("services", "cm", "hook", "s1", event.Body{})
+	exists := namespace
+	exists.Code, exists.Response = 409, event.Body{}
+	hook := event.Webhook{Name: "h", ServiceNamespace: "cm", ServiceName: "hook"}
+	elsewhere := event.Webhook{Name: "u", URL: "https://x.example"}
+	tests := []struct {
+		name   string
+		before []*event.Event
+		hooks  []event.Webhook
+		want   bool
+	}{
+		{"both", []*event.Event{fact(helm, namespace), fact(helm, service)}, []event.Webhook{hook}, true},
+		{"namespace was there", []*event.Event{fact(helm, exists), fact(helm, service)}, []event.Webhook{hook}, true},
+		{"namespace of another", []*event.Event{fact(eve, namespace), fact(helm, service)}, []event.Webhook{hook}, true},
+		{"own namespace, made again", []*event.Event{fact(helm, namespace), fact(helm, exists)}, []event.Webhook{hook}, true},
+		{"service only tried", []*event.Event{fact(helm, exists), fact(helm, func() event.Request {
+			r := service
+			r.Code = 409
+			return r
+		}())}, []event.Webhook{hook}, false},
+		{"nothing", nil, []event.Webhook{hook}, false},
+		{"all of another", []*event.Event{fact(eve, namespace), fact(eve, service)}, []event.Webhook{hook}, false},
+		{"one hook elsewhere", []*event.Event{fact(helm, namespace), fact(helm, service)}, []event.Webhook{hook, elsewhere}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLog(t)
+			for _, e := range tt.before {
+				l.see(e)
+			}
+			config := made("admissionregistration.k8s.io/mutatingwebhookconfigurations", "", "cm", "w1", event.Body{Webhooks: tt.hooks})
+			if got := l.see(fact(helm, config)).Facts.Grants.WebhookChart; got != tt.want {
+				t.Errorf("WebhookChart = %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
 

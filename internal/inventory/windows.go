@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -150,6 +151,7 @@ const (
 	secretsRead
 	deletes
 	deletedKinds
+	dataDeletes
 	deletedNamespaces
 	execs
 	podLogs
@@ -204,6 +206,7 @@ func (inv *Inventory) countActivity(e *event.Event) {
 	f.CloudErrors, f.CloudServices = a.sum(cloudErrors, t), a.distinct(cloudServices, t)
 	f.ListedResources, f.SecretsRead = a.distinct(listedResources, t), a.distinct(secretsRead, t)
 	f.Deletes, f.DeletedKinds = a.distinct(deletes, t), a.distinct(deletedKinds, t)
+	f.DataDeletes = a.distinct(dataDeletes, t)
 	f.Namespaces, f.Execs, f.PodLogs = a.distinct(deletedNamespaces, t), a.distinct(execs, t), a.distinct(podLogs, t)
 }
 
@@ -275,7 +278,27 @@ func (inv *Inventory) countDelete(a *activity, e *event.Event) {
 	}
 	a.note(deletes, inv.hash(r.Group, r.Resource, r.Namespace, r.Name), t)
 	a.note(deletedKinds, inv.hash(r.Group, r.Resource), t)
+	if holdsData(r) {
+		a.note(dataDeletes, inv.hash(r.Group, r.Resource, r.Namespace, r.Name), t)
+	}
 	if r.Group == "" && r.Resource == "namespaces" {
 		a.note(deletedNamespaces, inv.hash(r.Name), t)
 	}
+}
+
+// holdsData reports whether objects of a resource hold data or bring it back.
+// Backup tools use the same few names in groups of their own.
+func holdsData(r *event.Request) bool {
+	switch r.Resource {
+	case "persistentvolumeclaims", "persistentvolumes":
+		return r.Group == ""
+	case "statefulsets":
+		return r.Group == "apps"
+	case "schedules", "restores", "recoverypoints", "restorepoints":
+		return r.Group != ""
+	}
+	if strings.HasSuffix(r.Resource, "classes") || r.Group == "" {
+		return false // how snapshots are taken, not one of them
+	}
+	return strings.Contains(r.Resource, "backup") || strings.Contains(r.Resource, "snapshot")
 }
