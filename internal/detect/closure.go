@@ -24,6 +24,8 @@ type frame struct {
 	memo    [][]string
 	memoGen []uint64
 
+	memoised bool // memo holds something of the event
+
 	bits []uint64 // candidates
 }
 

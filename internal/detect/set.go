@@ -154,8 +154,17 @@ func (s *Set) Eval(e *event.Event, hits []int32) []int32 {
 			}
 		}
 	}
-	f.event = nil
+	f.release()
 	return hits
+}
+
+// release forgets the event, so that nothing of it is held until the next one.
+func (f *frame) release() {
+	f.event = nil
+	if f.memoised {
+		clear(f.memo)
+		f.memoised = false
+	}
 }
 
 func (c *compiled) matches(f *frame) bool {

@@ -96,6 +96,7 @@ func (s scope) sequence(e ast.Expr) (sequence, *Fallback) {
 	return func(f *frame) []string {
 		if f.memoGen[m] != f.gen {
 			f.memo[m], f.memoGen[m] = get(f.event), f.gen
+			f.memoised = true
 		}
 		return f.memo[m]
 	}, nil

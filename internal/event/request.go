@@ -101,11 +101,11 @@ func (r *Request) reset() {
 	r.Code, r.Message, r.Decision, r.Reason = 0, "", "", ""
 	r.DryRun, r.Truncated = false, false
 
-	r.Command, r.Container, r.TTY, r.Stdin = r.Command[:0], "", false, false
+	r.Command, r.Container, r.TTY, r.Stdin = emptied(r.Command), "", false, false
 	r.FieldManager, r.LabelSelector, r.FieldSelector, r.Limit, r.ProxyPath = "", "", "", 0, ""
 
 	r.IssuedCredential, r.StaleToken = "", false
-	r.MutatedBy, r.MutationPatch, r.FailedOpen = r.MutatedBy[:0], r.MutationPatch[:0], r.FailedOpen[:0]
+	r.MutatedBy, r.MutationPatch, r.FailedOpen = emptied(r.MutatedBy), emptied(r.MutationPatch), emptied(r.FailedOpen)
 	r.PSAViolations, r.PSAEnforce, r.PolicyFailure, r.Constraint = "", "", "", ""
 
 	r.Object.reset()
@@ -221,21 +221,36 @@ type Body struct {
 	PreconditionUID string // DeleteOptions.preconditions.uid
 }
 
-// reset empties b unless nothing was read into it. Whoever writes into a body
+// reset empties b unless nothing was read into it. Elements that have slices of
+// their own keep their memory too. Whoever writes into a body
 // sets Present or Skipped (TestUnreadBodiesAreEmpty in test/ holds the decoders
 // to it), and only a body never reset has other Replicas than -1.
 func (b *Body) reset() {
 	if !b.Present && !b.Skipped && b.Replicas == -1 {
 		return
 	}
-	// Element slices keep their capacity; the elements' own slices are dropped.
+	for i := range b.Containers {
+		b.Containers[i].reset()
+	}
+	for i := range b.Volumes {
+		v := &b.Volumes[i]
+		*v = Volume{Audiences: emptied(v.Audiences)}
+	}
+	for i := range b.Rules {
+		r := &b.Rules[i]
+		*r = PolicyRule{Verbs: emptied(r.Verbs), Groups: emptied(r.Groups), Resources: emptied(r.Resources), Names: emptied(r.Names), URLs: emptied(r.URLs)}
+	}
+	for i := range b.Webhooks {
+		w := &b.Webhooks[i]
+		*w = Webhook{Resources: emptied(w.Resources), Operations: emptied(w.Operations)}
+	}
 	*b = Body{
-		Patch: b.Patch[:0], Owners: b.Owners[:0], Labels: b.Labels[:0], Annotations: b.Annotations[:0],
-		Containers: b.Containers[:0], Volumes: b.Volumes[:0], Subjects: b.Subjects[:0], Rules: b.Rules[:0],
-		AggregateTo: b.AggregateTo[:0], Webhooks: b.Webhooks[:0], PolicyResources: b.PolicyResources[:0],
-		PolicyExpressions: b.PolicyExpressions[:0], CSRUsages: b.CSRUsages[:0], Audiences: b.Audiences[:0],
-		ExternalIPs: b.ExternalIPs[:0], Ports: b.Ports[:0], Selector: b.Selector[:0], DataKeys: b.DataKeys[:0],
-		PodIPs: b.PodIPs[:0], NodeIPs: b.NodeIPs[:0], Replicas: -1,
+		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
+		Containers: b.Containers[:0], Volumes: b.Volumes[:0], Subjects: emptied(b.Subjects), Rules: b.Rules[:0],
+		AggregateTo: emptied(b.AggregateTo), Webhooks: b.Webhooks[:0], PolicyResources: emptied(b.PolicyResources),
+		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
+		ExternalIPs: emptied(b.ExternalIPs), Ports: b.Ports[:0], Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
+		PodIPs: emptied(b.PodIPs), NodeIPs: emptied(b.NodeIPs), Replicas: -1,
 	}
 }
 
@@ -274,6 +289,13 @@ type Container struct {
 	SecretRefs []string // secrets named by env valueFrom and envFrom
 	HasLimits  bool
 	Target     string // ephemeral: targetContainerName
+}
+
+func (c *Container) reset() {
+	*c = Container{
+		Command: emptied(c.Command), Args: emptied(c.Args), CapsAdd: emptied(c.CapsAdd), Ports: c.Ports[:0], HostPorts: c.HostPorts[:0],
+		Mounts: emptied(c.Mounts), EnvNames: emptied(c.EnvNames), EnvValues: emptied(c.EnvValues), SecretRefs: emptied(c.SecretRefs),
+	}
 }
 
 // Mount is a volumeMount.
