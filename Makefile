@@ -1,6 +1,6 @@
 # Every target is plain go; `make help` lists them.
 GO ?= go
-GOLANGCI ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+GOLANGCI ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
 .PHONY: help

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,16 +18,15 @@ const module = "github.com/clew-sec/clew"
 
 // ranks orders the rooms of internal/ from leaf to root. A room may import only
 // rooms of a lower rank, so imports point against the flow of data and two
-// rooms of one rank never know each other. ARCHITECTURE.md shows the same order.
+// rooms of one rank never know each other. Packages inside a room may know the
+// room and each other. ARCHITECTURE.md lists the rooms in this order.
 var ranks = [][]string{
 	{"event"},
-	{"matrix", "inventory", "source", "rule"},
-	{"normalize"},
+	{"matrix", "source", "normalize", "inventory", "rule"},
 	{"graph", "detect"},
 	{"trace"},
 	{"engine"},
-	{"report"},
-	{"pipeline"},
+	{"report", "pipeline"},
 	{"cli"},
 }
 
@@ -34,7 +34,8 @@ var ranks = [][]string{
 // other goroutines: same events in, same traces out.
 var pure = []string{"event", "inventory", "graph", "detect", "trace", "engine"}
 
-var impure = map[string]bool{"os": true, "net/http": true, "sync": true, "math/rand": true, "math/rand/v2": true, "os/exec": true, "syscall": true}
+// impure are packages that a pure room has no use for.
+var impure = map[string]bool{"os": true, "net": true, "net/http": true, "sync/atomic": true, "math/rand": true, "math/rand/v2": true, "os/exec": true, "syscall": true}
 
 func TestImportsPointUpstream(t *testing.T) {
 	rank := map[string]int{}
@@ -83,8 +84,8 @@ func TestCoreIsPure(t *testing.T) {
 				t.Errorf("internal/%s imports %s", r, imp)
 			}
 		}
-		for _, call := range p.clock {
-			t.Errorf("internal/%s reads the clock or starts a goroutine: %s", r, call)
+		for _, use := range p.impurities {
+			t.Errorf("internal/%s is not pure: %s", r, use)
 		}
 	}
 }
@@ -98,22 +99,41 @@ func TestNoDrawers(t *testing.T) {
 	}
 }
 
-func TestArchitectureNamesEveryRoom(t *testing.T) {
+func TestArchitectureListsTheRoomsInOrder(t *testing.T) {
 	text, err := os.ReadFile("ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, list, _ := strings.Cut(string(text), "\ninternal/\n")
+	list, _, _ = strings.Cut(list, "```")
+	want, got := slices.Concat(ranks...), []string(nil)
+	for line := range strings.Lines(list) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), "/")
+		got = append(got, name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("ARCHITECTURE.md lists internal/ as\n%v, ranks say\n%v", got, want)
+	}
+}
+
+func TestEveryRankedRoomExists(t *testing.T) {
+	here := map[string]bool{}
 	for dir := range readPackages(t) {
-		if r, ok := room(module + "/" + dir); ok && !strings.Contains(string(text), "  "+r+"/") {
-			t.Errorf("ARCHITECTURE.md does not list internal/%s", r)
+		if r, ok := room(module + "/" + dir); ok {
+			here[r] = true
+		}
+	}
+	for _, r := range slices.Concat(ranks...) {
+		if !here[r] {
+			t.Errorf("internal/%s has a rank, but there is no such room", r)
 		}
 	}
 }
 
 type pkg struct {
-	docs    int // files carrying a package comment
-	imports map[string]bool
-	clock   []string // positions of time.Now, time.Since and go statements
+	docs       int // files carrying a package comment
+	imports    map[string]bool
+	impurities []string // uses of the clock, goroutines and locks, with their places
 }
 
 // readPackages parses every non-test file, keyed by directory. It reads the
@@ -170,18 +190,32 @@ func readFile(pkgs map[string]*pkg, path string) error {
 		p.imports[imp] = true
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.GoStmt:
-			p.clock = append(p.clock, fset.Position(n.Pos()).String())
-		case *ast.SelectorExpr:
-			x, ok := n.X.(*ast.Ident)
-			if ok && x.Name == "time" && (n.Sel.Name == "Now" || n.Sel.Name == "Since" || n.Sel.Name == "Sleep") {
-				p.clock = append(p.clock, fset.Position(n.Pos()).String())
-			}
+		if what := impurity(n); what != "" {
+			p.impurities = append(p.impurities, fset.Position(n.Pos()).String()+": "+what)
 		}
 		return true
 	})
 	return nil
+}
+
+// clock are the functions of package time that look at it.
+var clock = map[string]bool{"Now": true, "Since": true, "Until": true, "Sleep": true, "After": true, "AfterFunc": true, "Tick": true, "NewTimer": true, "NewTicker": true}
+
+// impurity says what makes n impure, "" when nothing does. Of package sync only
+// OnceValue and OnceValues pass: they give the same value whoever asks first.
+func impurity(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return "a goroutine"
+	case *ast.SelectorExpr:
+		x, ok := n.X.(*ast.Ident)
+		switch {
+		case !ok:
+		case x.Name == "time" && clock[n.Sel.Name], x.Name == "sync" && !strings.HasPrefix(n.Sel.Name, "OnceValue"):
+			return x.Name + "." + n.Sel.Name
+		}
+	}
+	return ""
 }
 
 // room returns the first path element under internal/.

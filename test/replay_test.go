@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,14 +29,20 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files from what the code does now")
 
-// compiled returns the shipped rules.
+// shipped compiles the shipped rules once; that takes a second.
+var shipped = sync.OnceValues(func() (*detect.Set, error) {
+	pack, err := rule.Load(matrix.Load(), rules.FS)
+	if err != nil {
+		return nil, err
+	}
+	return detect.Compile(pack.Rules, pack.ListValues())
+})
+
+// compiled returns the shipped rules. Tests that share them do not run in
+// parallel.
 func compiled(t testing.TB) *detect.Set {
 	t.Helper()
-	pack, err := rule.Load(rules.FS, matrix.Load())
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := detect.Compile(pack.Rules, pack.ListValues())
+	set, err := shipped()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +84,7 @@ func replay(t testing.TB, set *detect.Set, inputs ...string) outcome {
 		t.Fatal(err)
 	}
 	out.traces, out.totals = eng.Traces(), totals
-	described, err := c.Describe(out.traces)
+	described, err := c.Describe(out.traces, eng)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -37,6 +38,7 @@ func (c *replay) progress(w io.Writer, r *pipeline.Replay) (stop func()) {
 	}
 }
 
+// showProgress ignores errors of the terminal: there is nobody else to tell.
 func showProgress(w io.Writer, r *pipeline.Replay, done <-chan struct{}) {
 	started := time.Now()
 	tick := time.NewTicker(progressEvery)
@@ -44,7 +46,7 @@ func showProgress(w io.Writer, r *pipeline.Replay, done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
-			fmt.Fprint(w, "\r\x1b[K")
+			_, _ = fmt.Fprint(w, "\r\x1b[K")
 			return
 		case <-tick.C:
 			took := time.Since(started)
@@ -52,7 +54,7 @@ func showProgress(w io.Writer, r *pipeline.Replay, done <-chan struct{}) {
 				continue
 			}
 			p := r.Progress()
-			fmt.Fprintf(w, "\r\x1b[K%s records, %s, %s records/s, %d flags  %s", count(p.Records), size(p.Bytes), count(int64(float64(p.Records)/took.Seconds())), p.Flags, p.File)
+			_, _ = fmt.Fprintf(w, "\r\x1b[K%s records, %s, %s records/s, %d flags  %s", count(p.Records), size(p.Bytes), count(int64(float64(p.Records)/took.Seconds())), p.Flags, p.File)
 		}
 	}
 }
@@ -80,16 +82,21 @@ func size(n int64) string {
 }
 
 // writeStats prints what --stats asks for.
-func writeStats(w io.Writer, set *detect.Set, t pipeline.Totals, took time.Duration) {
+func writeStats(w io.Writer, set *detect.Set, t pipeline.Totals, took time.Duration) error {
+	b := &strings.Builder{}
 	s := max(took.Seconds(), 1e-9)
-	fmt.Fprintf(w, "%d records, %s in %s: %s records/s, %s/s, peak memory %s\n",
+	fmt.Fprintf(b, "%d records, %s in %s: %s records/s, %s/s, peak memory %s\n",
 		t.Records, size(t.Bytes), took.Round(time.Millisecond), count(int64(float64(t.Records)/s)), size(int64(float64(t.Bytes)/s)), size(peakMemory()))
-	fmt.Fprintf(w, "%d links; hits (repeats) per rule:\n", t.Engine.Links)
+	fmt.Fprintf(b, "%d links; hits (repeats) per rule:\n", t.Engine.Links)
 	for i := range t.Engine.RuleHits {
 		if n, r := t.Engine.RuleHits[i], t.Engine.RuleRepeat[i]; n+r > 0 {
-			fmt.Fprintf(w, "%8d %8s  %-8s %s\n", n, repeats(r), set.Rule(int32(i)).Severity, set.Rule(int32(i)).ID)
+			fmt.Fprintf(b, "%8d %8s  %-8s %s\n", n, repeats(r), set.Rule(int32(i)).Severity, set.Rule(int32(i)).ID)
 		}
 	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("writing statistics: %w", err)
+	}
+	return nil
 }
 
 func repeats(n int64) string {

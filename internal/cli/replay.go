@@ -32,6 +32,7 @@ type replay struct {
 	packs        Packs
 	output       string
 	minScore     float64
+	hideInfo     bool // table without --min-score: leave out what scores 0
 	since, until string
 	suppressions string
 	stats        bool
@@ -60,16 +61,16 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 		Example: `  clew replay audit.log
   clew replay audit/ cloudtrail/*.json.gz --min-score 30
   kubectl logs -n kube-system audit-forwarder | clew replay - -o jsonl`,
-		Args:          cobra.MinimumNArgs(1),
+		Args:          needInput,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          c.run,
 	}
 	f := cmd.Flags()
-	f.StringVarP(&c.output, "output", "o", "table", "output format: table, json or jsonl")
-	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this score, 0-100")
-	f.StringVar(&c.since, "since", "", "raise flags only from this time on: RFC 3339, a date, or a duration before now (24h)")
-	f.StringVar(&c.until, "until", "", "ignore events after this time: as --since")
+	f.StringVarP(&c.output, "output", "o", "table", "output `FORMAT`: table, json or jsonl")
+	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this `SCORE`, 0-100; a table leaves out traces that only inform unless this says 0")
+	f.StringVar(&c.since, "since", "", "raise flags only from this `TIME` on: RFC 3339, a date, or a duration before now (24h)")
+	f.StringVar(&c.until, "until", "", "ignore events after this `TIME`: as --since")
 	f.StringVar(&c.suppressions, "suppressions", "", "YAML `FILE` with shapes of traces that are known to be benign")
 	f.BoolVar(&c.stats, "stats", false, "print records and bytes a second, peak memory and hits per rule to standard error")
 	f.BoolVarP(&c.quiet, "quiet", "q", false, "no progress on the terminal")
@@ -77,7 +78,15 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 	return cmd
 }
 
+func needInput(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("replay needs at least one file, folder or - for standard input; see clew replay --help")
+	}
+	return nil
+}
+
 func (c *replay) run(cmd *cobra.Command, args []string) error {
+	c.hideInfo = c.output == "table" && !cmd.Flags().Changed("min-score")
 	cfg, err := c.config()
 	if err != nil {
 		return err
@@ -91,7 +100,7 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("compiling rules: %w", err)
 	}
 	collector := report.NewCollector(set)
-	defer collector.Close()
+	defer func() { _ = collector.Close() }() // a temporary file without a name
 	errs := &errorLog{w: cmd.ErrOrStderr()}
 	cfg.Bad = errs.add
 	started := time.Now()
@@ -111,7 +120,9 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if c.stats {
-		writeStats(cmd.ErrOrStderr(), set, totals, time.Since(started))
+		if err := writeStats(cmd.ErrOrStderr(), set, totals, time.Since(started)); err != nil {
+			return err
+		}
 	}
 	return verdict(traces, totals)
 }
@@ -175,12 +186,15 @@ func (c *replay) timeFlag(name, s string) (int64, error) {
 }
 
 func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Engine, traces []trace.Trace, totals pipeline.Totals) error {
-	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool { return t.Score.Float() < c.minScore })
-	described, err := collector.Describe(shown)
+	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
+		return t.Score.Float() < c.minScore || c.hideInfo && t.Score == 0
+	})
+	described, err := collector.Describe(shown, eng)
 	if err != nil {
 		return fmt.Errorf("describing traces: %w", err)
 	}
 	sum := summary(traces, totals)
+	sum.Hidden = len(traces) - len(shown)
 	switch c.output {
 	case "json":
 		return collector.WriteJSON(w, eng, described, sum)
@@ -193,7 +207,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 
 func summary(traces []trace.Trace, t pipeline.Totals) report.Totals {
 	out := report.Totals{
-		Files: t.Files, BadFiles: t.BadFiles, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
+		Files: t.Files, BadFiles: t.BadFiles, Strangers: t.Strangers, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
 		Duplicates: t.Engine.Duplicates, Late: t.Engine.Late, Cascades: t.Engine.Cascades,
 		Flags: t.Engine.Flags, Repeats: t.Engine.Repeats, Traces: len(traces),
 	}
@@ -219,7 +233,8 @@ func terminal(w io.Writer) (width int, color bool) {
 	return width, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// errorLog names the first unreadable records and counts the rest.
+// errorLog names the first unreadable records and counts the rest. That standard
+// error cannot be written to must not stop a replay.
 type errorLog struct {
 	w io.Writer
 	n int
@@ -228,13 +243,13 @@ type errorLog struct {
 func (l *errorLog) add(err error) {
 	l.n++
 	if l.n <= maxReported {
-		fmt.Fprintln(l.w, "clew:", oneLine(err.Error()))
+		_, _ = fmt.Fprintln(l.w, "clew:", oneLine(err.Error()))
 	}
 }
 
 func (l *errorLog) flush(t pipeline.Totals) {
 	if l.n > maxReported {
-		fmt.Fprintf(l.w, "clew: and %d more; %d of %d records unreadable\n", l.n-maxReported, t.Unreadable, t.Records)
+		_, _ = fmt.Fprintf(l.w, "clew: and %d more; %d of %d records unreadable\n", l.n-maxReported, t.Unreadable, t.Records)
 	}
 }
 

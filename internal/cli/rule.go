@@ -45,7 +45,7 @@ type ruleCommand struct {
 
 // outputFlag adds -o with the formats a command knows; table is the default.
 func (c *ruleCommand) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "output format: table, json or yaml")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "output `FORMAT`: table, json or yaml")
 }
 
 func (c *ruleCommand) checkOutput() error {
@@ -59,8 +59,7 @@ func (c *ruleCommand) checkOutput() error {
 // load reads the pack. Problems of its files come back apart from the error.
 func (c *ruleCommand) load() (*rule.Pack, rule.Problems, error) {
 	pack, err := c.packs.load(c.deps.Content)
-	var problems rule.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[rule.Problems](err); ok {
 		return pack, problems, nil
 	}
 	return pack, nil, err

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -116,8 +115,8 @@ func constText(t event.FieldType, c condition.Const) string {
 }
 
 func printExplanation(w io.Writer, v explainView) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(key, value string) { fmt.Fprintf(tw, "%s\t%s\n", key, value) }
+	text := &strings.Builder{}
+	row := func(key, value string) { fmt.Fprintf(text, "%s\t%s\n", key, value) }
 	row("rule", v.Rule)
 	row("file", v.File)
 	row("looks at", v.Events)
@@ -139,10 +138,7 @@ func printExplanation(w io.Writer, v explainView) error {
 		row(key, f.At+": "+f.Reason)
 		key = ""
 	}
-	if err := tw.Flush(); err != nil {
-		return fmt.Errorf("writing explanation: %w", err)
-	}
-	return nil
+	return writeColumns(w, text.String())
 }
 
 func requireText(r requireView) string {

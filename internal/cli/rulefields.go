@@ -21,7 +21,7 @@ func (c *ruleCommand) fields() *cobra.Command {
 				_, err := io.WriteString(cmd.OutOrStdout(), fielddoc.Page())
 				return err
 			}
-			if err := os.WriteFile(file, []byte(fielddoc.Page()), 0o644); err != nil {
+			if err := os.WriteFile(file, []byte(fielddoc.Page()), 0o644); err != nil { //nolint:gosec // a page of documentation is for everyone to read
 				return fmt.Errorf("writing the page of fields: %w", err)
 			}
 			return nil

@@ -70,10 +70,19 @@ func (c *ruleCommand) runList(w io.Writer) error {
 	if c.output != "table" {
 		return c.encode(w, views)
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tSEVERITY\tSOURCE\tTACTIC\tTECHNIQUE\tTITLE")
+	text := &strings.Builder{}
+	fmt.Fprintln(text, "ID\tSEVERITY\tSOURCE\tTACTIC\tTECHNIQUE\tTITLE")
 	for _, v := range views {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", v.ID, v.Severity, v.Source, v.Tactic, strings.Join(v.Technique, ","), v.Title)
+		fmt.Fprintf(text, "%s\t%s\t%s\t%s\t%s\t%s\n", v.ID, v.Severity, v.Source, v.Tactic, strings.Join(v.Technique, ","), v.Title)
+	}
+	return writeColumns(w, text.String())
+}
+
+// writeColumns writes lines of cells, which tabs separate, as aligned columns.
+func writeColumns(w io.Writer, text string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(tw, text); err != nil {
+		return fmt.Errorf("writing table: %w", err)
 	}
 	if err := tw.Flush(); err != nil {
 		return fmt.Errorf("writing table: %w", err)

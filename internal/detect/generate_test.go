@@ -175,8 +175,8 @@ func set(v reflect.Value, c condition.Const) {
 func (g *generator) fill(v reflect.Value, l literals, depth int) {
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			g.fill(v.Field(i), l, depth)
+		for _, field := range v.Fields() {
+			g.fill(field, l, depth)
 		}
 	case reflect.String:
 		v.SetString(g.text(l))

@@ -95,7 +95,8 @@ func syntheticRules(n int) []rule.Rule {
 	verbs := []string{`["create"]`, `["create", "update", "patch"]`, `["get", "list", "watch"]`, `["delete", "deletecollection"]`}
 	var out []rule.Rule
 	for i := range n {
-		src, w := event.SourceK8sAudit, ""
+		src := event.SourceK8sAudit
+		var w string
 		switch i % 12 {
 		case 0, 1:
 			w = fmt.Sprintf(`k8s.resource == %q && k8s.verb in %s && k8s.succeeded && !actor.system && recent.listedResources > %d`, pick(i/2, resources), pick(i/3, verbs), i%7)

@@ -154,12 +154,7 @@ func member(x text, c []string) test {
 	if len(c) <= maxScan {
 		return func(f *frame) bool {
 			v := x(f)
-			for _, s := range c {
-				if s == v {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(c, v)
 		}
 	}
 	set := make(map[string]struct{}, len(c))

@@ -68,6 +68,7 @@ type Sink interface {
 // Stats counts what went through an Engine.
 type Stats struct {
 	Events     int64   // taken in event-time order
+	Received   int64   // dropped: a request whose answer was still to come
 	Duplicates int64   // dropped: an event with this ID went through lately
 	Late       int64   // taken out of order: later than the window
 	Cascades   int64   // deletions folded into their cause
@@ -109,7 +110,16 @@ func New(cfg Config, rules *detect.Set, sink Sink) *Engine {
 
 // Push takes an event; it owns e until Sink.Done. What the window lets through
 // is processed before Push returns.
+//
+// Where the audit policy does not omit the stage RequestReceived, each request
+// is recorded a second time before anyone knows who it is allowed for and what
+// came of it. Such records are dropped: the answer says the same and more.
 func (x *Engine) Push(e *event.Event) {
+	if e.Kind == event.KindAPIRequest && e.K8s.Stage == event.StageRequestReceived {
+		x.stats.Received++
+		x.sink.Done(e)
+		return
+	}
 	if !x.window.push(e) {
 		x.sink.Done(e)
 		return
@@ -165,7 +175,7 @@ func (x *Engine) flag(i int32, unit event.ID, e *event.Event) {
 		return
 	}
 	x.stats.Flags++
-	x.graph.MarkFlagged(unit)
+	x.graph.MarkFlagged(unit, e.ID, r.Severity)
 	x.stats.RuleHits[i]++
 	ref := x.sink.Flag(Flag{Rule: i, Unit: unit, Event: e})
 	x.tracer.Flag(trace.Flag{
@@ -226,6 +236,9 @@ func (x *Engine) TraceID(unit event.ID) (trace.TraceID, bool) {
 	t, ok := x.tracer.Trace(unit)
 	return t.ID, ok
 }
+
+// Describe says whose a unit is, "" when that is not known.
+func (x *Engine) Describe(unit event.ID) string { return x.graph.Describe(unit) }
 
 // Stats returns the counters so far. Its slices belong to the engine.
 func (x *Engine) Stats() Stats {

@@ -8,11 +8,19 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/clew-sec/clew/internal/event"
 )
 
 // magic opens a snapshot; its last byte is the version of the format.
 const magic = "clewsnp\x01"
+
+// Behind magic stands the checksum of all that follows.
+const (
+	sumSize  = 16
+	headSize = len(magic) + sumSize
+)
 
 // ErrSnapshot marks a snapshot that cannot be restored: damaged, of another
 // version, or not a snapshot.
@@ -45,6 +53,7 @@ func (x *Engine) parts() []part { return []part{x.inv, x.graph, x.tracer} }
 func (x *Engine) Snapshot(w io.Writer) error {
 	var b bytes.Buffer
 	b.WriteString(magic)
+	b.Write(make([]byte, sumSize))
 	if err := section(&b, func(w io.Writer) error { return gob.NewEncoder(w).Encode(x.own()) }); err != nil {
 		return fmt.Errorf("saving the window: %w", err)
 	}
@@ -53,7 +62,10 @@ func (x *Engine) Snapshot(w io.Writer) error {
 			return fmt.Errorf("saving %T: %w", p, err)
 		}
 	}
-	if _, err := w.Write(b.Bytes()); err != nil {
+	out := b.Bytes()
+	sum := xxh3.Hash128(out[headSize:]).Bytes()
+	copy(out[len(magic):], sum[:])
+	if _, err := w.Write(out); err != nil {
 		return fmt.Errorf("writing the snapshot: %w", err)
 	}
 	return nil
@@ -102,7 +114,14 @@ func (x *Engine) Restore(r io.Reader) error {
 	if len(b) < len(magic) || string(b[:len(magic)]) != magic {
 		return fmt.Errorf("%w: it does not begin as one of this version", ErrSnapshot)
 	}
-	b = b[len(magic):]
+	if len(b) < headSize {
+		return fmt.Errorf("%w: it is cut short", ErrSnapshot)
+	}
+	sum := xxh3.Hash128(b[headSize:]).Bytes()
+	if !bytes.Equal(sum[:], b[len(magic):headSize]) {
+		return fmt.Errorf("%w: its checksum differs", ErrSnapshot)
+	}
+	b = b[headSize:]
 	var o own
 	if b, err = restoreSection(b, func(r io.Reader) error { return gob.NewDecoder(r).Decode(&o) }); err != nil {
 		return err

@@ -93,8 +93,9 @@ func (w *window) pop(drain bool) *event.Event {
 	w.held[w.start].event = nil
 	w.start++
 	if w.start > w.maxHeld && w.start > len(w.held)/2 {
-		w.held = w.held[:copy(w.held, w.held[w.start:])]
-		w.start = 0
+		n := copy(w.held, w.held[w.start:])
+		clear(w.held[n:])
+		w.held, w.start = w.held[:n], 0
 	}
 	if h.compare(w.last) < 0 {
 		w.late++

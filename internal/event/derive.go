@@ -47,15 +47,79 @@ var sharedNet = netip.MustParsePrefix("100.64.0.0/10")
 // recordings use them for outside addresses.
 func PublicIP(ip string) bool {
 	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return false
-	}
-	a = a.Unmap()
+	return err == nil && PublicAddr(a.Unmap())
+}
+
+// PublicAddr is PublicIP for a parsed address, which must not be an IPv4 address
+// in IPv6 form.
+func PublicAddr(a netip.Addr) bool {
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedNet.Contains(a)
 }
 
 // CommandLine returns the exec command joined with spaces.
 func (r *Request) CommandLine() string { return strings.Join(r.Command, " ") }
+
+// Scope returns the namespace of the request, or "all namespaces".
+func (r *Request) Scope() string {
+	if r.Namespace == "" {
+		return "all namespaces"
+	}
+	return r.Namespace
+}
+
+// Target says what the request is about: "pods/exec shop/web-1", "nodes n1",
+// or the path of a request that is for no resource.
+func (r *Request) Target() string {
+	if r.Resource == "" {
+		path, _, _ := strings.Cut(r.URI, "?")
+		return path
+	}
+	var b strings.Builder
+	b.WriteString(r.Resource)
+	if r.Subresource != "" {
+		b.WriteByte('/')
+		b.WriteString(r.Subresource)
+	}
+	switch {
+	case r.Namespace != "" && r.Resource != "namespaces":
+		b.WriteByte(' ')
+		b.WriteString(r.Namespace)
+		if r.Name != "" {
+			b.WriteByte('/')
+			b.WriteString(r.Name)
+		}
+	case r.Name != "":
+		b.WriteByte(' ')
+		b.WriteString(r.Name)
+	}
+	return b.String()
+}
+
+// proxiedPod returns "namespace/pod" of a kubelet path such as
+// /exec/shop/web-1/app (k8s.io/kubernetes pkg/kubelet/server/server.go).
+func proxiedPod(path string) string {
+	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch verb {
+	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
+	default:
+		return ""
+	}
+	namespace, rest, ok := strings.Cut(rest, "/")
+	pod, _, _ := strings.Cut(rest, "/")
+	if !ok || pod == "" {
+		return ""
+	}
+	return namespace + "/" + pod
+}
+
+// EnteredPod returns "namespace/pod" of the pod that an exec, attach,
+// port-forward or proxy request is for; "" when it names none.
+func (r *Request) EnteredPod() string {
+	if r.Resource == "nodes" {
+		return proxiedPod(r.ProxyPath)
+	}
+	return r.Namespace + "/" + r.TargetName()
+}
 
 // Controller returns the controlling owner reference, nil when there is none.
 func (b *Body) Controller() *Owner {

@@ -100,6 +100,7 @@ type ChangeFacts struct {
 	Unattributed    bool     // the stored object has containers, env or volumes that neither request nor webhook annotation explains
 	InjectorAgeS    int      // age of the youngest injecting configuration, -1 when older than the log
 	InjectorBy      string   // who configured it
+	InjectorChart   bool     // the configuration came with its service and namespace, by one identity: an installation
 }
 
 // GrantFacts is what an RBAC object gives, in the vocabulary of docs/fields.md.

@@ -64,7 +64,7 @@ var fields = []Field{
 	// lineage of the actor's credential
 	{Name: "actor.system", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.System }, Doc: "a genuine control-plane component or built-in controller: its credential was not minted by a stranger nor used from elsewhere"},
 	{Name: "actor.controller", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.Controller }, Doc: "a workload's service account used from its own pod's place, with a routine"},
-	{Name: "actor.suspect", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.Suspect }, Doc: "a lineage fact speaks against the credential: the session began in a new network, a pod or node mismatch, another identity read its Secret, another service account minted it, or it is used from elsewhere than it was issued to"},
+	{Name: "actor.suspect", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.Suspect }, Doc: "a lineage fact speaks against the credential: the session began in a new network, a pod or node mismatch, another identity read its Secret, another service account minted it, it is used from elsewhere than it was issued to, or such a session issued it, asked for it or fetched it"},
 	{Name: "actor.firstSeen", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.FirstSeen }, Doc: "first event of this credential in the log"},
 	{Name: "actor.ageSeconds", Type: Int, Group: "lineage of the actor's credential", Int: func(e *Event) int64 { return int64(e.Facts.Actor.AgeS) }, Doc: "since the credential was first seen or issued, -1 unknown"},
 	{Name: "actor.newNetwork", Type: Bool, Group: "lineage of the actor's credential", Bool: func(e *Event) bool { return e.Facts.Actor.NewNetwork }, Doc: "the credential was seen before, but never from this network (/24 or /64)"},
@@ -110,6 +110,8 @@ var fields = []Field{
 	{Name: "k8s.subresource", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Subresource }, Doc: "subresource, empty when none"},
 	{Name: "k8s.namespace", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Namespace }, Doc: "namespace, empty when cluster-wide"},
 	{Name: "k8s.name", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Name }, Doc: "object name; pods/proxy and services/proxy have [scheme:]name[:port]"},
+	{Name: "k8s.scope", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Scope() }, Doc: "namespace, or \"all namespaces\"; for messages"},
+	{Name: "k8s.target", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Target() }, Doc: "what the request is about, as \"pods/exec shop/web-1\"; for messages"},
 	{Name: "k8s.uri", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.URI }, Doc: "request path and query"},
 	{Name: "k8s.code", Type: Int, Group: "Kubernetes request", Int: func(e *Event) int64 { return int64(e.K8s.Code) }, Doc: "HTTP status, 101 for a streaming session, 0 when absent"},
 	{Name: "k8s.succeeded", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.Kind == KindAPIRequest && e.K8s.Succeeded() }, Doc: "2xx or 101 and not a dry run"},
@@ -129,6 +131,7 @@ var fields = []Field{
 	{Name: "k8s.impersonationConstraint", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Constraint }, Doc: "mode of a constrained impersonation"},
 	{Name: "exec.command", Type: Strings, Group: "Kubernetes request", Strings: func(e *Event) []string { return e.K8s.Command }, Doc: "command of exec"},
 	{Name: "exec.line", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.CommandLine() }, Doc: "command of exec, joined with spaces"},
+	{Name: "exec.pod", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.EnteredPod() }, Doc: "namespace/pod that is entered, through nodes/proxy too"},
 	{Name: "exec.container", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Container }, Doc: "container of exec or attach"},
 	{Name: "exec.tty", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.K8s.TTY }, Doc: "interactive terminal"},
 	{Name: "exec.stdin", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.K8s.Stdin }, Doc: "standard input attached"},
@@ -239,6 +242,7 @@ var fields = []Field{
 	{Name: "change.unattributed", Type: Bool, Group: "what the request changed", Bool: func(e *Event) bool { return e.Facts.Change.Unattributed }, Doc: "changed by admission with no webhook annotation: a MutatingAdmissionPolicy or a file-based webhook"},
 	{Name: "change.injectorAgeSeconds", Type: Int, Group: "what the request changed", Int: func(e *Event) int64 { return int64(e.Facts.Change.InjectorAgeS) }, Doc: "age of the youngest configuration that changed it, -1 when older than the log"},
 	{Name: "change.injectorBy", Type: String, Group: "what the request changed", String: func(e *Event) string { return e.Facts.Change.InjectorBy }, Doc: "who made that configuration"},
+	{Name: "change.injectorChart", Type: Bool, Group: "what the request changed", Bool: func(e *Event) bool { return e.Facts.Change.InjectorChart }, Doc: "that configuration was installed with its service and namespace by one identity"},
 	// cloud call
 	{Name: "cloud.provider", Type: String, Group: "cloud call", String: func(e *Event) string { return e.Cloud.Provider }, Doc: "aws, gcp, azure"},
 	{Name: "cloud.service", Type: String, Group: "cloud call", String: func(e *Event) string { return e.Cloud.Service }, Doc: "eks, sts, s3 ...; container.googleapis.com ...; microsoft.containerservice ..."},

@@ -1,5 +1,7 @@
 package event
 
+import "strings"
+
 // Stage is the audit stage of a request (k8s.io/apiserver/pkg/apis/audit/v1).
 type Stage uint8
 
@@ -117,6 +119,20 @@ func (r *Request) reset() {
 // authorization.k8s.io/decision says nothing about that.
 func (r *Request) Succeeded() bool {
 	return (r.Code >= 200 && r.Code < 300 || r.Code == 101) && !r.DryRun
+}
+
+// TargetName returns the name of the object the request is about: of
+// pods/proxy and services/proxy, whose names are [scheme:]name[:port], without
+// scheme and port.
+func (r *Request) TargetName() string {
+	if r.Subresource != "proxy" {
+		return r.Name
+	}
+	first, rest, _ := strings.Cut(r.Name, ":")
+	if name, _, ok := strings.Cut(rest, ":"); ok {
+		return name
+	}
+	return first
 }
 
 // Refused reports whether the server refused the caller (401 or 403).

@@ -20,6 +20,9 @@ func (g *Graph) observeCloud(s *session, e *event.Event) {
 	if principal := grantedPrincipal(c); principal != "" {
 		g.access.put(g.key("principal", principal), s.originOf(e))
 	}
+	if runsCommand(c) {
+		g.fetched.put(g.key("aks-command"), s.originOf(e))
+	}
 	if fetchesClusterCredential(c) {
 		g.fetched.put(g.networkKey(s), s.originOf(e))
 	}
@@ -30,9 +33,9 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	c := &e.Cloud
 	o := s.originOf(e)
 	o.Barrier = false
-	o.Label = g.names.Intern(c.IssuedRole)
+	o.Label = g.keep(c.IssuedRole)
 	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
-	l.IssuedToPod = g.names.Intern(podOf(c))
+	l.IssuedToPod = g.keep(podOf(c))
 	o.Lineage = l
 	return o
 }
@@ -40,8 +43,8 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 // podOf returns the service account or pod a cloud identity stands for, "" when
 // it is none of the cluster's.
 func podOf(c *event.CloudCall) string {
-	if account, ok := strings.CutPrefix(c.WebIdentity, serviceAccountPrefix); ok {
-		return strings.Replace(account, ":", "/", 1)
+	if namespace, name, ok := event.SplitServiceAccount(c.WebIdentity); ok {
+		return namespace + "/" + name
 	}
 	if c.PodSA != "" {
 		return c.PodNamespace + "/" + c.PodSA
@@ -59,13 +62,13 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 	c := &e.Cloud
 	switch {
 	case c.InstanceID != "":
-		s.Lineage.IssuedVia, s.Lineage.IssuedTo = "instance", g.names.Intern(c.InstanceID)
+		s.Lineage.IssuedVia, s.Lineage.IssuedTo = "instance", g.keep(c.InstanceID)
 	case c.WebIdentity != "" && c.Provider == "gcp":
 		k := g.key("federation", e.Actor.Name, c.WebIdentity)
 		o, ok := g.origins.get(k)
 		if !ok {
 			o = s.originOf(e)
-			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.names.Intern(podOf(c)), IssuedNet: s.Net}
+			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
 			g.origins.put(k, o)
 		}
 		s.Lineage = o.Lineage
@@ -102,7 +105,7 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 			continue
 		}
 		if o, ok := g.access.get(g.key("principal", principalName(principal))); ok && !o.Barrier {
-			g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightModified, Label: g.names.Intern(principal)})
+			g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightModified, Label: g.keep(principal)})
 			s.inherit(o)
 			break
 		}
@@ -124,20 +127,19 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 			o, ok = g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: c.PodNamespace, Name: c.PodName})
 		}
 		if ok {
-			g.link(s, g.entity(o, e.Time), Link{Type: LinkCloudIdentity, Grade: Exact, Strength: weightExact, Label: g.names.Intern(c.PodNamespace + "/" + c.PodName)})
+			g.link(s, g.entity(o, e.Time), Link{Type: LinkCloudIdentity, Grade: Exact, Strength: weightExact, Label: g.keep(c.PodNamespace + "/" + c.PodName)})
 			return
 		}
 	}
-	account := strings.TrimPrefix(c.WebIdentity, serviceAccountPrefix)
-	if account == "" || account == c.WebIdentity {
+	namespace, name, ok := event.SplitServiceAccount(c.WebIdentity)
+	if !ok {
 		return
 	}
-	namespace, name, _ := strings.Cut(account, ":")
 	units, _ := g.accounts.get(g.key("account", namespace, name))
 	for _, u := range units {
 		g.link(s, u, Link{
 			Type: LinkCloudIdentity, Grade: Heuristic, Strength: weightByAccount / float64(len(units)),
-			Candidates: len(units), Label: g.names.Intern(namespace + "/" + name),
+			Candidates: len(units), Label: g.keep(namespace + "/" + name),
 		})
 	}
 }
@@ -145,7 +147,7 @@ func (g *Graph) linkPodIdentity(s *session, e *event.Event) {
 func (g *Graph) networkKey(s *session) event.ID {
 	g.hash.Reset()
 	g.hash.Str("network")
-	g.hash.ID(s.Net.Addr().As16())
+	g.hash.ID(s.Net.Prefix().Addr().As16())
 	return g.hash.Sum()
 }
 
@@ -187,4 +189,28 @@ func principalName(arn string) string {
 func fetchesClusterCredential(c *event.CloudCall) bool {
 	a := strings.ToLower(c.Action)
 	return strings.HasSuffix(a, "/listclusteradmincredential/action") || strings.HasSuffix(a, "/listclusterusercredential/action")
+}
+
+// runsCommand reports whether the call runs a command in an AKS cluster: it
+// appears there as a pod command-… in the namespace aks-command.
+func runsCommand(c *event.CloudCall) bool {
+	return strings.HasSuffix(strings.ToLower(c.Action), "managedclusters/runcommand/action")
+}
+
+// commandDelayNanos is how long after the call its pod may appear.
+const commandDelayNanos = int64(120e9)
+
+// linkRunCommand links the pod of an AKS run command with the call.
+func (g *Graph) linkRunCommand(unit event.ID, e *event.Event) {
+	if e.K8s.Resource != "pods" || e.K8s.Namespace != "aks-command" {
+		return
+	}
+	o, ok := g.fetched.get(g.key("aks-command"))
+	if !ok || e.Time-o.Time > commandDelayNanos {
+		return
+	}
+	g.links = append(g.links, Link{
+		From: o.Unit, To: unit, Type: LinkCloudAccess, Grade: Strong, Strength: weightModified,
+		Candidates: 1, Time: e.Time, Label: "aks-command/" + g.keep(e.K8s.Name),
+	})
 }

@@ -11,7 +11,6 @@
 package graph
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -50,6 +49,7 @@ type origin struct {
 	Lineage   lineage // of a cloud credential: how it was issued
 	Label     string
 	Approver  *origin // of a certificate: who approved the request
+	Suspect   bool    // a lineage fact spoke against its session
 	Made      bool    // of a secret: this origin created it rather than read it
 	Listed    bool    // of a secret: it was one of a list
 }
@@ -70,6 +70,9 @@ type Graph struct {
 	fetched  recent[event.ID, origin]     // network → who fetched cluster credentials from the cloud there
 	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
 
+	charts   recent[event.ID, bool]   // webhook configuration → came with its service and namespace
+	who      recent[event.ID, string] // unit of a session → user and address
+	weighty  recent[event.ID, bool]   // events that raised a flag of medium severity or above
 	policies []policy
 
 	swept   int64 // event time of the last sweep
@@ -87,7 +90,21 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
+		charts: newRecent[event.ID, bool](n / 8), weighty: newRecent[event.ID, bool](n / 8),
+		who: newRecent[event.ID, string](n),
 	}
+}
+
+// maxNames bounds the shared copies of user names, labels and the like.
+const maxNames = 1 << 17
+
+// keep returns a copy of s that does not alias the event. Equal strings share
+// one copy as long as the interner holds it.
+func (g *Graph) keep(s string) string {
+	if g.names.Len() >= maxNames {
+		g.names = event.NewInterner()
+	}
+	return g.names.Intern(s)
 }
 
 // Step is what one event added to the graph.
@@ -130,11 +147,16 @@ func (g *Graph) begin(s *session, e *event.Event) {
 		g.noteAccount(e.Actor.Namespace, e.Actor.ServiceAccount, pod)
 	}
 	g.table.Insert(s.Key, kindSession, g.tableParent(s), s.First)
+	g.who.put(s.Unit, g.keep(e.Actor.Name+" from "+e.Actor.IP))
 	if pod != (event.ID{}) && f.PodMismatch {
 		g.link(s, pod, Link{Type: LinkPodToken, Grade: Exact, Strength: weightExact, Label: e.Actor.PodName})
 	}
 	g.linkOrigin(s, e)
 	g.linkSameCredential(s, e)
+	g.describe(s, e)
+	if ref, ok := g.table.Get(s.Key); ok && e.Facts.Actor.Suspect {
+		g.table.At(ref).Flags |= flagSuspect
+	}
 }
 
 // tableParent returns the entity the session hangs below: its pod's unit.
@@ -154,19 +176,21 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
-	f.Suspect = s.Foreign || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
-		l.MintedForeign && strings.HasPrefix(l.MintedBy, serviceAccountPrefix)
+	f.Suspect = s.Foreign || s.Tainted || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
+		l.MintedForeign && strings.HasPrefix(l.MintedBy, event.ServiceAccountPrefix)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
+	}
+	if f.Suspect { // what a stolen credential sets up is no installation
+		e.Facts.Grants.SubjectNew, e.Facts.Grants.WebhookChart = false, false
 	}
 }
 
 // foreignIssued reports whether a credential issued to one network is used from
 // another, both public: inside a cluster's own networks pods, endpoints and
 // their NAT differ all the time.
-func foreignIssued(issued, used netip.Prefix) bool {
-	return issued.IsValid() && used.IsValid() && issued != used &&
-		event.PublicIP(issued.Addr().String()) && event.PublicIP(used.Addr().String())
+func foreignIssued(issued, used inventory.Network) bool {
+	return issued != used && issued.Public() && used.Public()
 }
 
 // unitOf returns the unit flags on e belong to: what a controller does belongs
@@ -197,11 +221,22 @@ func (g *Graph) sweep(now int64) {
 }
 
 // MarkFlagged keeps the entities of a unit that holds a flag, so that a slow
-// story does not lose its beginning.
-func (g *Graph) MarkFlagged(unit event.ID) {
+// story does not lose its beginning, and remembers events that were of medium
+// weight or more.
+func (g *Graph) MarkFlagged(unit, flagged event.ID, severity event.Severity) {
+	if severity >= event.Medium {
+		g.weighty.put(flagged, true)
+	}
 	if ref, ok := g.table.Get(unit); ok {
 		g.table.MarkFlagged(ref)
 	}
+}
+
+// Describe says whose a unit is: user and address of the session that began
+// it; "" when it is none or forgotten.
+func (g *Graph) Describe(unit event.ID) string {
+	who, _ := g.who.get(unit)
+	return who
 }
 
 // link records that from led to the session's unit.
@@ -214,9 +249,9 @@ func (g *Graph) link(s *session, from event.ID, l Link) {
 	g.links = append(g.links, l)
 }
 
-// linkTo records that the session led to another unit, once per session.
+// linkTo records that the session led to another unit.
 func (g *Graph) linkTo(s *session, to event.ID, l Link) {
-	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.linkOnce(to) {
+	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.due(to, l.Type, s.Last) {
 		return
 	}
 	l.From, l.To, l.Time = s.Unit, to, s.Last
@@ -227,7 +262,7 @@ func (g *Graph) linkTo(s *session, to event.ID, l Link) {
 // originOf returns s in the form that is kept with what it brought about.
 func (s *session) originOf(e *event.Event) origin {
 	return origin{
-		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users,
+		Unit: s.Unit, User: s.User, Time: e.Time, Barrier: s.Barrier, Ancestors: s.Ancestors, Users: s.Users, Suspect: e.Facts.Actor.Suspect,
 		Native: e.Facts.Actor.System || e.Actor.Kind == event.ActorNode && !e.Facts.Actor.NodeMismatch,
 	}
 }

@@ -25,9 +25,9 @@ func (g *Graph) notePolicy(s *session, e *event.Event) {
 	if r.Resource != "mutatingadmissionpolicies" || r.Subresource != "" || r.Verb == "delete" {
 		return
 	}
-	p := policy{Name: g.names.Intern(r.Name), By: s.originOf(e)}
+	p := policy{Name: g.keep(r.Name), By: s.originOf(e)}
 	for _, x := range r.Object.PolicyResources {
-		p.Resources = append(p.Resources, g.names.Intern(x))
+		p.Resources = append(p.Resources, g.keep(x))
 	}
 	g.policies = slices.DeleteFunc(g.policies, func(x policy) bool { return x.Name == p.Name })
 	if len(g.policies) >= maxPolicies {
@@ -63,5 +63,13 @@ func (g *Graph) linkPolicies(unit event.ID, e *event.Event) {
 			f.InjectorAgeS, f.InjectorBy = age, p.By.User
 		}
 		g.linkMutation(unit, p.By.Unit, e.Time, Strong, p.Name, len(from))
+	}
+}
+
+// noteChart remembers whether a webhook configuration came as part of an
+// installation.
+func (g *Graph) noteChart(e *event.Event) {
+	if e.K8s.Resource == "mutatingwebhookconfigurations" && e.K8s.Verb == "create" {
+		g.charts.put(g.key("webhook", e.K8s.Name), e.Facts.Grants.WebhookChart)
 	}
 }

@@ -37,10 +37,14 @@ func (r *recent[K, V]) put(k K, v V) {
 	delete(r.Old, k)
 }
 
-// open makes a restored map usable: gob leaves empty maps out.
-func (r recent[K, V]) open() recent[K, V] {
+// restore replaces what r holds by what a snapshot held. The limit stays that of
+// r. Gob leaves empty maps out.
+func (r *recent[K, V]) restore(from recent[K, V]) {
+	r.Young, r.Old, r.Forgotten = from.Young, from.Old, from.Forgotten
 	if r.Young == nil {
 		r.Young = map[K]V{}
 	}
-	return r
+	if r.Old == nil {
+		r.Old = map[K]V{}
+	}
 }

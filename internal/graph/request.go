@@ -18,11 +18,12 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 		return
 	}
 	if enters(r) {
-		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.names.Intern(r.Namespace + "/" + r.Name)})
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(r.EnteredPod())})
 		return
 	}
 	if r.Mutates() {
 		g.notePolicy(s, e)
+		g.noteChart(e)
 		g.linkObject(s, e)
 	}
 }
@@ -45,53 +46,17 @@ func enters(r *event.Request) bool {
 			return true
 		}
 	case "nodes":
-		return r.Subresource == "proxy" && proxiedPod(r.ProxyPath) != ""
+		return r.Subresource == "proxy" && r.EnteredPod() != ""
 	}
 	return false
 }
 
-// proxiedPod returns "namespace/pod" of a kubelet path such as
-// /exec/shop/web-1/app (k8s.io/kubernetes pkg/kubelet/server/server.go).
-func proxiedPod(path string) string {
-	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	switch verb {
-	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
-	default:
-		return ""
-	}
-	namespace, rest, ok := strings.Cut(rest, "/")
-	pod, _, _ := strings.Cut(rest, "/")
-	if !ok || pod == "" {
-		return ""
-	}
-	return namespace + "/" + pod
-}
-
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
-	namespace, name := r.Namespace, r.Name
-	if r.Resource == "nodes" {
-		namespace, name, _ = strings.Cut(proxiedPod(r.ProxyPath), "/")
-	} else if r.Subresource == "proxy" {
-		name = proxiedName(name)
+	namespace, name, _ := strings.Cut(r.EnteredPod(), "/")
+	if o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name}); ok {
+		return g.entity(o, now)
 	}
-	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
-	if !ok {
-		return event.ID{}
-	}
-	return g.entity(o, now)
-}
-
-// proxiedName strips scheme and port of pods/proxy and services/proxy names,
-// [scheme:]name[:port].
-func proxiedName(name string) string {
-	parts := strings.Split(name, ":")
-	switch len(parts) {
-	case 2:
-		return parts[0]
-	case 3:
-		return parts[1]
-	}
-	return name
+	return g.unknownPod(namespace, name, now)
 }
 
 // linkGrant finds the binding or role, made in this log, without which the
@@ -103,13 +68,31 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	}
 	f := &e.Facts.Actor
 	by := grant.Origin
-	f.NeedsGrant, f.GrantBy = grant.Name, by.User
+	f.NeedsGrant, f.GrantBy = grant.String(), by.User
 	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
-	if s.linkOnce(unit) {
-		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.names.Intern(grant.Name)})
+	if g.tellsOf(by, f.SelfGranted) && s.due(unit, LinkGrant, e.Time) {
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.keep(grant.String())})
 	}
+}
+
+// tellsOf reports whether a grant ties its maker to whoever needs it. What an
+// administrator gives to a team is no story; what a suspect credential, a
+// service account or the user itself gives is, and so is a grant that was
+// flagged when it was made.
+func (g *Graph) tellsOf(by inventory.Origin, selfGranted bool) bool {
+	if selfGranted || strings.HasPrefix(by.User, event.ServiceAccountPrefix) || g.suspect(by.Session) {
+		return true
+	}
+	flagged, _ := g.weighty.get(by.Event)
+	return flagged
+}
+
+// suspect reports whether a session was known to be suspect when it began.
+func (g *Graph) suspect(key event.ID) bool {
+	ref, ok := g.table.Get(key)
+	return ok && g.table.At(ref).Flags&flagSuspect != 0
 }
 
 // sessionUnit returns the unit of a session key as inventory remembers it.
@@ -131,10 +114,11 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 	label := objectLabel(r)
 	switch {
 	case r.Verb == "create" && r.Subresource == "":
-		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
+		g.linkRunCommand(unit, e)
 	case changesBehaviour(e):
-		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.names.Intern(label)})
+		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
 	}
 }
@@ -179,6 +163,7 @@ func (g *Graph) linkInjectors(unit event.ID, e *event.Event) {
 func (g *Graph) linkInjector(unit event.ID, e *event.Event, o inventory.Object, grade Grade, name string) {
 	if len(e.Facts.Change.Injected) > 0 {
 		e.Facts.Change.InjectorBy = o.Created.User
+		e.Facts.Change.InjectorChart, _ = g.charts.get(g.key("webhook", name))
 	}
 	g.linkMutation(unit, g.sessionUnit(o.Created.Session), e.Time, grade, name, 1)
 }
@@ -189,6 +174,6 @@ func (g *Graph) linkMutation(unit, from event.ID, now int64, grade Grade, name s
 	}
 	g.links = append(g.links, Link{
 		From: from, To: unit, Type: LinkMutated, Grade: grade, Strength: weightExact / float64(candidates),
-		Candidates: candidates, Time: now, Label: g.names.Intern(name),
+		Candidates: candidates, Time: now, Label: g.keep(name),
 	})
 }

@@ -1,18 +1,18 @@
 package graph
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/inventory"
 )
 
 // sessionIdleNanos ends an identity session: one hour without a request.
 const sessionIdleNanos = int64(3600e9)
 
 // maxAncestors bounds how far up a session remembers what led to it; maxLinked
-// how many units it remembers having linked to.
+// how many links it remembers.
 const (
 	maxAncestors = 8
 	maxLinked    = 64
@@ -28,14 +28,15 @@ type session struct {
 	First   int64
 	Last    int64
 	User    string
-	Net     netip.Prefix
+	Net     inventory.Network
 	Foreign bool // began from a network that is new for the credential
+	Tainted bool // a suspect session led to it
 	Barrier bool // nothing is inherited: control plane, nodes, routine controllers
 
 	Lineage   lineage
 	Ancestors []event.ID // units that led here, nearest first
 	Users     []string   // their users
-	Linked    []event.ID // units it was linked to, newest last
+	Linked    []linked   // links it was part of, newest last
 }
 
 // lineage is what is known of how the session's credential came to be.
@@ -48,33 +49,17 @@ type lineage struct {
 	IssuedVia     string
 	IssuedTo      string
 	IssuedToPod   string
-	IssuedNet     netip.Prefix
-}
-
-// Network returns the network an address belongs to for telling places apart:
-// its /24, or /64 for IPv6. An address that does not parse has the zero Prefix.
-func Network(ip string) netip.Prefix {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits) // bits fits the family
-	return p
+	IssuedNet     inventory.Network
 }
 
 // Identify sets e.Session. It must run before any other stage sees e.
 func (g *Graph) Identify(e *event.Event) {
 	cred := g.credentialKey(&e.Actor)
-	net := Network(e.Actor.IP)
+	net := g.inv.Network(e.Actor.IP)
 	base := g.sessionBase(cred, net)
 	s, ok := g.sessions.get(base)
 	if !ok || e.Time-s.Last > sessionIdleNanos {
-		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.names.Intern(e.Actor.Name)}
+		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.keep(e.Actor.Name)}
 		g.sessions.put(base, s)
 	}
 	s.Last = max(s.Last, e.Time)
@@ -92,6 +77,9 @@ func (g *Graph) credentialKey(a *event.Actor) event.ID {
 		g.hash.Str(a.Credential)
 	case a.AccessKey != "":
 		g.hash.Str("aws:" + a.AccessKey)
+	case a.PodUID != "":
+		g.hash.Str("pod")
+		g.hash.Str(a.PodUID)
 	case a.Kind == event.ActorUnauthenticated || a.Kind == event.ActorAnonymous:
 		g.hash.Str("anonymous")
 	default:
@@ -101,11 +89,10 @@ func (g *Graph) credentialKey(a *event.Actor) event.ID {
 	return g.hash.Sum()
 }
 
-func (g *Graph) sessionBase(cred event.ID, net netip.Prefix) event.ID {
+func (g *Graph) sessionBase(cred event.ID, net inventory.Network) event.ID {
 	g.hash.Reset()
 	g.hash.ID(cred)
-	a := net.Addr().As16()
-	g.hash.ID(a)
+	g.hash.ID(net.Prefix().Addr().As16())
 	return g.hash.Sum()
 }
 
@@ -116,20 +103,41 @@ func (g *Graph) sessionKey(base event.ID, start int64) event.ID {
 	return g.hash.Sum()
 }
 
-// linkOnce reports whether s was not linked with unit lately, and notes it.
-func (s *session) linkOnce(unit event.ID) bool {
-	if slices.Contains(s.Linked, unit) {
-		return false
+// linked is a link a session was part of lately.
+type linked struct {
+	Unit event.ID
+	Type LinkType
+	Last int64
+}
+
+// relinkAfter is how often, in event time, the same link is reported again. A
+// later act can be what carries evidence on, so once is not enough.
+const relinkAfter = int64(10e9)
+
+// due reports whether a link between s and unit is to be reported now, and
+// notes it.
+func (s *session) due(unit event.ID, typ LinkType, now int64) bool {
+	for i := range s.Linked {
+		l := &s.Linked[i]
+		if l.Unit != unit || l.Type != typ {
+			continue
+		}
+		if now-l.Last < relinkAfter {
+			return false
+		}
+		l.Last = now
+		return true
 	}
 	if len(s.Linked) >= maxLinked {
 		s.Linked = append(s.Linked[:0], s.Linked[maxLinked/2:]...)
 	}
-	s.Linked = append(s.Linked, unit)
+	s.Linked = append(s.Linked, linked{unit, typ, now})
 	return true
 }
 
 // inherit notes that an origin led to s.
 func (s *session) inherit(o origin) {
+	s.Tainted = s.Tainted || o.Suspect
 	for _, u := range append([]event.ID{o.Unit}, o.Ancestors...) {
 		if len(s.Ancestors) < maxAncestors && u != s.Unit && !slices.Contains(s.Ancestors, u) {
 			s.Ancestors = append(s.Ancestors, u)
@@ -150,12 +158,5 @@ func (s *session) grantedItself(unit event.ID, user string) bool {
 	if unit == s.Unit || user == s.User {
 		return true
 	}
-	return strings.HasPrefix(user, serviceAccountPrefix) && (slices.Contains(s.Ancestors, unit) || slices.Contains(s.Users, user))
-}
-
-const serviceAccountPrefix = "system:serviceaccount:"
-
-// serviceAccountUser returns the user name of a service account.
-func serviceAccountUser(namespace, name string) string {
-	return serviceAccountPrefix + namespace + ":" + name
+	return strings.HasPrefix(user, event.ServiceAccountPrefix) && (slices.Contains(s.Ancestors, unit) || slices.Contains(s.Users, user))
 }

@@ -17,6 +17,9 @@ type state struct {
 	Accounts recent[event.ID, []event.ID]
 	Fetched  recent[event.ID, origin]
 	Access   recent[event.ID, origin]
+	Charts   recent[event.ID, bool]
+	Weighty  recent[event.ID, bool]
+	Who      recent[event.ID, string]
 	Policies []policy
 	Swept    int64
 }
@@ -24,7 +27,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -44,9 +47,17 @@ func (g *Graph) Restore(r io.Reader) error {
 	if err := g.table.Restore(r); err != nil {
 		return fmt.Errorf("reading the entity table: %w", err)
 	}
-	g.sessions, g.origins, g.readers, g.byCred = s.Sessions.open(), s.Origins.open(), s.Readers.open(), s.ByCred.open()
+	g.sessions.restore(s.Sessions)
+	g.origins.restore(s.Origins)
+	g.readers.restore(s.Readers)
+	g.byCred.restore(s.ByCred)
+	g.accounts.restore(s.Accounts)
+	g.fetched.restore(s.Fetched)
+	g.access.restore(s.Access)
+	g.charts.restore(s.Charts)
+	g.weighty.restore(s.Weighty)
+	g.who.restore(s.Who)
 	g.policies, g.swept = s.Policies, s.Swept
-	g.accounts, g.fetched, g.access = s.Accounts.open(), s.Fetched.open(), s.Access.open()
 	return nil
 }
 
@@ -64,8 +75,10 @@ type byteReader struct {
 	b [1]byte
 }
 
+// Read implements io.Reader.
 func (r *byteReader) Read(p []byte) (int, error) { return r.r.Read(p) }
 
+// ReadByte implements io.ByteReader.
 func (r *byteReader) ReadByte() (byte, error) {
 	_, err := io.ReadFull(r.r, r.b[:])
 	return r.b[0], err

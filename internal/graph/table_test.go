@@ -7,9 +7,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/google/go-cmp/cmp"
 	"github.com/zeebo/xxh3"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 // key makes the n-th test key.

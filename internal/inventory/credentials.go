@@ -27,7 +27,7 @@ type credential struct {
 }
 
 type networkUse struct {
-	Net         network
+	Net         Network
 	Addr        netip.Addr // the latest
 	First, Last int64
 	Cluster     bool // the cluster's own: a pod's, a node's, the control plane's
@@ -76,7 +76,7 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 // for it where the log names none. It is false for an unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
-	case a.Credential != "" && !(strings.HasPrefix(a.Credential, "azure:") && a.Name != ""):
+	case a.Credential != "" && (a.Name == "" || !strings.HasPrefix(a.Credential, "azure:")):
 		return inv.key("credential", a.Credential), true
 	case a.Name != "":
 		return inv.key("user", a.Name), true
@@ -140,7 +140,7 @@ func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
 	for i := range c.Networks {
 		n := &c.Networks[i]
 		outside = outside || !n.Cluster
-		if i != at && e.Time-n.Last <= int64(window) && !(n.Cluster && (inside || e.Kind == event.KindCloudCall)) {
+		if i != at && e.Time-n.Last <= int64(window) && (!n.Cluster || !inside && e.Kind != event.KindCloudCall) {
 			f.Concurrent = true
 		}
 	}
@@ -156,7 +156,7 @@ func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
 	}
 }
 
-func (c *credential) network(n network) int {
+func (c *credential) network(n Network) int {
 	for i := range c.Networks {
 		if c.Networks[i].Net == n {
 			return i

@@ -9,8 +9,9 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 // log makes events in time order and shows them to an inventory.

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -154,10 +155,8 @@ func (inv *Inventory) learnPlatform(r *event.Request) {
 	if r.Namespace != "kube-system" || !isWorkload(r) || r.Name == "" || len(r.Name) < minLookalike || len(inv.platform) >= maxPlatform {
 		return
 	}
-	for _, p := range inv.platform {
-		if p == r.Name {
-			return
-		}
+	if slices.Contains(inv.platform, r.Name) {
+		return
 	}
 	inv.platform = append(inv.platform, strings.Clone(r.Name))
 }
@@ -178,5 +177,5 @@ func oneApart(a, b string) bool {
 	if len(a) == len(b) {
 		return a[i+1:] == b[i+1:]
 	}
-	return a[i:] == b[i+1:] && !(i == len(a) && b[i] >= '0' && b[i] <= '9')
+	return a[i:] == b[i+1:] && (i != len(a) || b[i] < '0' || b[i] > '9')
 }

@@ -57,7 +57,7 @@ func (s *objectStore) expire(now, graveyard int64) {
 
 // untracked resources are not objects that anyone acts on later, or too many:
 // events, leases and reviews.
-func untracked(group, resource string) bool {
+func untracked(resource string) bool {
 	switch resource {
 	case "", "events", "leases", "tokenreviews", "subjectaccessreviews", "localsubjectaccessreviews",
 		"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews":
@@ -66,22 +66,12 @@ func untracked(group, resource string) bool {
 	return false
 }
 
-// targetName returns the name of the object a request is about, without the
-// scheme and port that proxy requests add.
-func targetName(r *event.Request) string {
-	name := r.Name
-	if r.Subresource != "proxy" {
-		return name
-	}
-	parts := strings.Count(name, ":")
-	if parts == 2 {
-		_, name, _ = strings.Cut(name, ":")
-	}
-	name, _, _ = strings.Cut(name, ":")
-	return name
-}
-
+// nameKey is the key of a name. A namespace is cluster-wide, but the API server
+// logs its own name as the namespace of every request for it but its creation.
 func (inv *Inventory) nameKey(group, resource, namespace, name string) event.ID {
+	if resource == "namespaces" && group == "" {
+		namespace = ""
+	}
 	return inv.key("object", group, resource, namespace, name)
 }
 
@@ -99,7 +89,7 @@ func (inv *Inventory) live(group, resource, namespace, name string) *Object {
 
 // uidOf returns the UID of the object a request is about, as far as known.
 func (inv *Inventory) uidOf(r *event.Request) string {
-	if o := inv.live(r.Group, r.Resource, r.Namespace, targetName(r)); o != nil {
+	if o := inv.live(r.Group, r.Resource, r.Namespace, r.TargetName()); o != nil {
 		return o.UID
 	}
 	return ""
@@ -198,8 +188,8 @@ var builtinKinds = []struct{ kind, group, resource, controller string }{
 // learnObject updates the object that a successful request was about.
 func (inv *Inventory) learnObject(e *event.Event) {
 	r := &e.K8s
-	name := targetName(r)
-	if name == "" || untracked(r.Group, r.Resource) || r.Verb == "deletecollection" {
+	name := r.TargetName()
+	if name == "" || untracked(r.Resource) || r.Verb == "deletecollection" {
 		return
 	}
 	k, o := inv.step.target, inv.step.object

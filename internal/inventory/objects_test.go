@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 // made is a create request with body and answer.

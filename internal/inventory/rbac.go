@@ -410,7 +410,7 @@ func (inv *Inventory) learnBinding(e *event.Event) {
 	old, known := inv.rbac.bindings.peek(k)
 	n := &binding{Namespace: inv.keep(r.Namespace), Name: strings.Clone(r.Name), RoleKind: inv.keep(b.RoleKind), RoleName: inv.keep(b.RoleName)}
 	if r.Verb == "create" {
-		n.Created, old, known = inv.origin(e), nil, false
+		n.Created, old = inv.origin(e), nil
 	} else if known {
 		n.Created = old.Created
 		if n.RoleName == "" {

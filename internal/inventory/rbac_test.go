@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 func rule(groups, resources, verbs string) event.PolicyRule {

@@ -10,10 +10,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/clew-sec/clew/internal/event"
-	"github.com/clew-sec/clew/internal/normalize/k8saudit"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/normalize/k8saudit"
 )
 
 const recordings = "../../test/recordings/real"
@@ -24,7 +25,7 @@ func recorded(t testing.TB, files ...string) []*event.Event {
 	var out []*event.Event
 	var h event.Hasher
 	for _, f := range files {
-		for _, line := range bytes.Split(bytes.TrimSpace(unzipped(t, f)), []byte("\n")) {
+		for line := range bytes.SplitSeq(bytes.TrimSpace(unzipped(t, f)), []byte("\n")) {
 			e := &event.Event{}
 			e.Reset()
 			d := &k8saudit.Decoder{}

@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/zeebo/xxh3"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 // magic begins a snapshot; its digit is the version of the layout.

@@ -160,6 +160,7 @@ type informer struct {
 	Target  uint64 // group, resource, namespace
 	Listed  int64
 	Watched int64 // when the watch that followed a list began
+	Stream  bool  // it lists by a watch that begins with the present state
 }
 
 // shape is one verb on one resource.
@@ -193,13 +194,23 @@ func (inv *Inventory) shapeOf(e *event.Event) uint64 {
 	return inv.hash(e.K8s.Verb, e.K8s.Group, e.K8s.Resource, e.K8s.Subresource)
 }
 
+// streamsOfRoutine is the number of streaming lists, each of another resource,
+// that make a reflector without waiting for a renewal: one alone is what a
+// one-shot read with a copied query looks like.
+const streamsOfRoutine = 3
+
 func (r *routine) informs(client uint64) bool {
+	streams := 0
 	for i := range r.Pairs {
-		if r.Pairs[i].Client == client && r.Pairs[i].Watched != 0 {
+		switch in := &r.Pairs[i]; {
+		case in.Client != client:
+		case in.Watched != 0:
 			return true
+		case in.Stream:
+			streams++
 		}
 	}
-	return false
+	return streams >= streamsOfRoutine
 }
 
 func (r *routine) usual(h uint64, t int64) bool {
@@ -275,8 +286,11 @@ func (inv *Inventory) learnInformer(r *routine, e *event.Event) {
 	target := inv.hash(e.K8s.Group, e.K8s.Resource, e.K8s.Namespace)
 	in := r.informer(inv.client(e), target)
 	switch {
-	case e.K8s.Verb == "list", strings.Contains(uri, "sendInitialEvents=true"):
+	case e.K8s.Verb == "list":
 		in.Listed = e.Time
+	case strings.Contains(uri, "sendInitialEvents=true"):
+		in.Listed = e.Time
+		in.Stream = strings.Contains(uri, "allowWatchBookmarks=true")
 	case !strings.Contains(uri, "allowWatchBookmarks=true") || !fromVersion(uri):
 	case in.Listed != 0 && e.Time-in.Listed <= listToWatch:
 		in.Watched = e.Time

@@ -116,7 +116,7 @@ func sources(c Coverage) []sourceGrade {
 // Count returns how many cells of the threat matrix have a rule and how many
 // there are; a technique in two columns counts twice.
 func (r *Report) Count() (covered, total int) {
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+	for t := range event.Tactic(event.TacticCount) {
 		for _, id := range r.matrix.columns[t] {
 			total++
 			if len(r.byID[id]) > 0 {

@@ -1,7 +1,7 @@
 package matrix
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,7 +52,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	out := jsonReport{Matrix: r.matrix.name, Rules: r.rules, Columns: []jsonColumn{}, Attack: []jsonCell{}}
 	out.Cells.Covered, out.Cells.Total = r.Count()
 	out.Techniques.Covered, out.Techniques.Total = r.CountTechniques()
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+	for t := range event.Tactic(event.TacticCount) {
 		col := jsonColumn{Tactic: t}
 		for _, id := range r.matrix.columns[t] {
 			col.Cells = append(col.Cells, r.jsonCell(id))
@@ -92,7 +92,7 @@ func writeIndented(w io.Writer, v any) error {
 // WriteMarkdown writes the matrix as a Markdown table of ten columns, and below
 // it one line per technique with its rules and the sources that can show it.
 func (r *Report) WriteMarkdown(w io.Writer) error {
-	b := bufio.NewWriter(w)
+	b := &bytes.Buffer{}
 	r.writeMarkdownGrid(b)
 	b.WriteString("\n| id | technique | agent | Kubernetes audit | cloud audit | rules |\n|---|---|---|---|---|---|\n")
 	for i := range r.matrix.techniques {
@@ -102,11 +102,11 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 			fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", t.ID, t.Name, v.Agent, v.K8sAudit, v.CloudAudit, markdownRules(&c))
 		}
 	}
-	return b.Flush()
+	return writeText(w, b.Bytes())
 }
 
-func (r *Report) writeMarkdownGrid(b *bufio.Writer) {
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+func (r *Report) writeMarkdownGrid(b *bytes.Buffer) {
+	for t := range event.Tactic(event.TacticCount) {
 		fmt.Fprintf(b, "| %s ", t)
 	}
 	b.WriteString("|\n" + strings.Repeat("|---", event.TacticCount) + "|\n")

@@ -155,7 +155,7 @@ func attackColumn(tactic string) (event.Tactic, error) {
 	case "command-and-control":
 		return event.DefenseEvasion, nil
 	}
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+	for t := range event.Tactic(event.TacticCount) {
 		if shortName(t) == tactic {
 			return t, nil
 		}

@@ -14,7 +14,7 @@ import (
 func TestLoadHasTheMatrixOf2022(t *testing.T) {
 	m := matrix.Load()
 	cells, ids := 0, map[string]bool{}
-	for tactic := event.InitialAccess; tactic < event.TacticCount; tactic++ {
+	for tactic := range event.Tactic(event.TacticCount) {
 		for _, id := range m.Cells(tactic) {
 			cells++
 			ids[id] = true

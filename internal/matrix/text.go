@@ -1,7 +1,7 @@
 package matrix
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -20,7 +20,7 @@ const maxColumn = 26
 // (in characters) allows at least 13 each, else a list by tactic. Width 0 or
 // less means that the output is no terminal and gets the list.
 func (r *Report) WriteText(w io.Writer, width int) error {
-	b := bufio.NewWriter(w)
+	b := &bytes.Buffer{}
 	column := (width - (event.TacticCount - 1)) / event.TacticCount
 	if column >= minColumn {
 		r.writeGrid(b, min(column, maxColumn))
@@ -28,18 +28,25 @@ func (r *Report) WriteText(w io.Writer, width int) error {
 		r.writeList(b)
 	}
 	r.writeTotals(b)
-	return b.Flush()
+	return writeText(w, b.Bytes())
 }
 
-func (r *Report) writeTotals(b *bufio.Writer) {
+func writeText(w io.Writer, text []byte) error {
+	if _, err := w.Write(text); err != nil {
+		return fmt.Errorf("writing the matrix: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) writeTotals(b *bytes.Buffer) {
 	cells, allCells := r.Count()
 	techniques, all := r.CountTechniques()
 	fmt.Fprintf(b, "\n%d rules; %d of %d techniques have a rule (%d of %d cells).  %s\n", r.rules, techniques, all, cells, allCells, r.matrix.name)
 }
 
-func (r *Report) writeGrid(b *bufio.Writer, column int) {
+func (r *Report) writeGrid(b *bytes.Buffer, column int) {
 	var header [][]string
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+	for t := range event.Tactic(event.TacticCount) {
 		header = append(header, wrap(strings.ToUpper(t.String()), column))
 	}
 	writeRow(b, header, column)
@@ -82,7 +89,7 @@ func mark(c *Covered) string {
 }
 
 // writeRow prints cells of several lines side by side, cut of trailing space.
-func writeRow(b *bufio.Writer, cells [][]string, column int) {
+func writeRow(b *bytes.Buffer, cells [][]string, column int) {
 	height := 0
 	for _, c := range cells {
 		height = max(height, len(c))
@@ -105,7 +112,7 @@ func writeRow(b *bufio.Writer, cells [][]string, column int) {
 func wrap(s string, width int) []string {
 	var lines []string
 	line := []rune{}
-	for _, word := range strings.Fields(s) {
+	for word := range strings.FieldsSeq(s) {
 		w := []rune(word)
 		if len(line) > 0 && len(line)+1+len(w) > width {
 			lines, line = append(lines, string(line)), nil
@@ -121,8 +128,8 @@ func wrap(s string, width int) []string {
 	return append(lines, string(line))
 }
 
-func (r *Report) writeList(b *bufio.Writer) {
-	for t := event.InitialAccess; t < event.TacticCount; t++ {
+func (r *Report) writeList(b *bytes.Buffer) {
+	for t := range event.Tactic(event.TacticCount) {
 		if t > 0 {
 			b.WriteByte('\n')
 		}

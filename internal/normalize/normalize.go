@@ -152,11 +152,18 @@ func Secret(key string) bool {
 // the schema's is left empty: one odd member must not hide the record.
 func Unmarshal(raw []byte, v any) error {
 	err := json.Unmarshal(raw, v)
-	var odd *json.UnmarshalTypeError
-	if errors.As(err, &odd) {
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return nil
 	}
 	return err
+}
+
+// Part reads an object of a record that was read already, so that it is JSON and
+// no error is possible. Anything but an object leaves into as it is.
+func Part(part json.RawMessage, into any) {
+	if len(part) > 0 && part[0] == '{' {
+		_ = Unmarshal(part, into)
+	}
 }
 
 // Text is a string that a record may also write as number, boolean or, as
@@ -225,16 +232,6 @@ func Address(s string) string {
 		return a.Unmap().String()
 	}
 	return ""
-}
-
-// WebIdentity splits "system:serviceaccount:<namespace>:<name>".
-func WebIdentity(s string) (namespace, name string, ok bool) {
-	rest, ok := strings.CutPrefix(s, "system:serviceaccount:")
-	if !ok {
-		return "", "", false
-	}
-	namespace, name, ok = strings.Cut(rest, ":")
-	return namespace, name, ok
 }
 
 // AppendNew appends s to list unless it is empty, there already, or the list

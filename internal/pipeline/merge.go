@@ -63,14 +63,13 @@ func (m *merger) begin(path string, inputs int) int64 {
 	if err != nil {
 		return math.MinInt64
 	}
-	defer reader.Close()
+	defer func() { _ = reader.Close() }() // read only
 	first := int64(math.MaxInt64)
 	e := &event.Event{}
 	for range peekRecords {
 		rec, err := reader.Next()
 		if err != nil {
-			var bad *file.RecordError
-			if errors.As(err, &bad) {
+			if _, ok := errors.AsType[*file.RecordError](err); ok {
 				continue
 			}
 			break
@@ -119,7 +118,7 @@ func (m *merger) openNext() {
 	m.waiting = m.waiting[1:]
 	reader, err := file.Open(p.path)
 	if err != nil {
-		m.badFile(err)
+		m.badFile(p.path, err)
 		return
 	}
 	m.r.totals.Files++
@@ -141,22 +140,30 @@ func (m *merger) advance(in *input) bool {
 			}
 			continue
 		}
-		var bad *file.RecordError
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*file.RecordError](err); ok {
 			m.r.totals.Records++
 			m.r.bad(bad)
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
-			m.badFile(err)
+			m.badFile(in.path, err)
 		}
+		m.r.totals.Skipped += int64(in.reader.Skipped())
 		m.r.noteRead(in.path)
-		in.reader.Close()
+		_ = in.reader.Close() // read only
 		return false
 	}
 }
 
-func (m *merger) badFile(err error) {
+// badFile reports an input that cannot be read. What a folder holds beside logs
+// is no error: nobody asked for it.
+func (m *merger) badFile(path string, err error) {
+	var unknown *file.UnknownFormatError
+	if errors.As(err, &unknown) && !m.r.named[path] {
+		m.r.totals.Strangers++
+		m.r.cfg.Bad(fmt.Errorf("skipping %s: not a log", path))
+		return
+	}
 	m.r.totals.BadFiles++
 	m.r.cfg.Bad(err)
 }
@@ -186,6 +193,6 @@ func (m *merger) decode(in *input, rec file.Record) *event.Event {
 
 func (m *merger) close() {
 	for _, in := range m.open {
-		in.reader.Close()
+		_ = in.reader.Close() // read only
 	}
 }

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -131,7 +132,7 @@ func outcome(e *event.Event) string {
 	case r.Code == 0:
 		return "unknown"
 	default:
-		return "status " + itoa(r.Code)
+		return "status " + strconv.Itoa(r.Code)
 	}
 }
 

@@ -1,7 +1,7 @@
 package report
 
 import (
-	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +21,7 @@ func (t Table) Write(w io.Writer, traces []Trace, totals Totals) error {
 	if t.Width <= 0 {
 		t.Width = 100
 	}
-	b := bufio.NewWriter(w)
+	b := &bytes.Buffer{}
 	for i := range traces {
 		t.trace(b, &traces[i])
 	}
@@ -30,13 +30,13 @@ func (t Table) Write(w io.Writer, traces []Trace, totals Totals) error {
 		fmt.Fprintln(b)
 	}
 	t.totals(b, totals)
-	if err := b.Flush(); err != nil {
+	if _, err := w.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("writing the table: %w", err)
 	}
 	return nil
 }
 
-func (t Table) trace(b *bufio.Writer, x *Trace) {
+func (t Table) trace(b *bytes.Buffer, x *Trace) {
 	mark := "trace"
 	if x.Alert {
 		mark = "ALERT"
@@ -57,6 +57,9 @@ func (t Table) trace(b *bufio.Writer, x *Trace) {
 }
 
 func who(u Unit) string {
+	if u.Object != "" {
+		return u.Object
+	}
 	s := u.User
 	if s == "" {
 		s = "unauthenticated"
@@ -71,7 +74,7 @@ func who(u Unit) string {
 }
 
 // story writes flags and the links between flagged units in order of time.
-func (t Table) story(b *bufio.Writer, x *Trace) {
+func (t Table) story(b *bytes.Buffer, x *Trace) {
 	links := x.Links
 	for i := range x.Flags {
 		f := &x.Flags[i]
@@ -86,7 +89,7 @@ func (t Table) story(b *bufio.Writer, x *Trace) {
 	}
 }
 
-func (t Table) flag(b *bufio.Writer, f *TraceFlag) {
+func (t Table) flag(b *bytes.Buffer, f *TraceFlag) {
 	times := ""
 	if f.Count > 1 {
 		times = fmt.Sprintf(" (%d times)", f.Count)
@@ -99,14 +102,14 @@ func (t Table) flag(b *bufio.Writer, f *TraceFlag) {
 	fmt.Fprintf(b, "%s%s  %s:%d\n", strings.Repeat(" ", 35), strings.Join(f.Techniques, " "), f.File, f.Line)
 }
 
-func (t Table) link(b *bufio.Writer, l *Link) {
+func (t Table) link(b *bytes.Buffer, l *Link) {
 	if l.From == "" || l.To == "" || l.From == l.To {
 		return
 	}
 	fmt.Fprintf(b, "  %s  %s → %s by %s (%s): %s\n", clock(l.First), l.From, l.To, l.Type, l.Grade, l.Label)
 }
 
-func (t Table) totals(b *bufio.Writer, x Totals) {
+func (t Table) totals(b *bytes.Buffer, x Totals) {
 	fmt.Fprintf(b, "%d records in %d files: %d flags in %d traces, %s\n", x.Records, x.Files, x.Flags, x.Traces, plural(x.Alerts, "alert"))
 	var notes []string
 	add := func(n int64, what string) {
@@ -116,11 +119,13 @@ func (t Table) totals(b *bufio.Writer, x Totals) {
 	}
 	add(x.Unreadable, "unreadable")
 	add(int64(x.BadFiles), "files not readable at all")
+	add(int64(x.Strangers), "files of folders that are no logs")
 	add(x.Skipped, "not relevant")
 	add(x.Duplicates, "duplicates dropped")
 	add(x.Late, "too late for their place")
 	add(x.Cascades, "deletions folded into their cause")
 	add(x.Repeats, "repeats counted on an earlier flag")
+	add(int64(x.Hidden), "traces of lower score not shown")
 	if len(notes) > 0 {
 		fmt.Fprintln(b, strings.Join(notes, ", "))
 	}
@@ -161,7 +166,7 @@ func span(first, last string) string {
 }
 
 // hanging writes text wrapped to the width, later lines indented.
-func (t Table) hanging(b *bufio.Writer, indent int, text string) {
+func (t Table) hanging(b *bytes.Buffer, indent int, text string) {
 	room := max(t.Width-indent, 30)
 	first := true
 	for len(text) > 0 {
@@ -193,7 +198,7 @@ func runeBoundary(s string, n int) int {
 	return n
 }
 
-func (t Table) wrapped(b *bufio.Writer, indent, text string) {
+func (t Table) wrapped(b *bytes.Buffer, indent, text string) {
 	fmt.Fprint(b, indent)
 	t.hanging(b, len(indent), text)
 }

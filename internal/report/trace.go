@@ -20,7 +20,7 @@ type Trace struct {
 	Tactics    []event.Tactic `json:"tactics"` // in the order of their first flag
 	Planes     []string       `json:"planes"`
 	Flags      []TraceFlag    `json:"flags"` // one row a kind, in causal order: oldest first
-	Units      []Unit         `json:"units"` // where the flags happened, oldest first
+	Units      []Unit         `json:"units"` // where the flags happened, oldest first; then what links lead through
 	Links      []Link         `json:"links"` // why they belong together
 	First      string         `json:"first"`
 	Last       string         `json:"last"`
@@ -57,11 +57,13 @@ type Unit struct {
 	User string `json:"user"`
 	IP   string `json:"sourceIP,omitempty"`
 	Pod  string `json:"pod,omitempty"`
+	// Object names a unit without flags that a link leads through.
+	Object string `json:"object,omitempty"`
 }
 
 // Link is a cause that joins two units.
 type Link struct {
-	From  string      `json:"from"` // letter, or "" for a unit without flags
+	From  string      `json:"from"` // letter of a unit
 	To    string      `json:"to"`
 	Type  string      `json:"type"`
 	Grade graph.Grade `json:"grade"`
@@ -69,34 +71,29 @@ type Link struct {
 	First string      `json:"first"`
 }
 
-// newTrace describes t with the evidence in the spool.
-func newTrace(t trace.Trace, s *spool) (Trace, error) {
+// newTrace describes t with the evidence in the spool. Units that only inform
+// are no actors of a story that has others: their flags stay out of it.
+func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
-		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Links: []Link{},
+		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
 	}
-	names := unitNames(t.Flagged)
-	out.Units = make([]Unit, len(t.Flagged))
-	for i := range out.Units {
-		out.Units[i].Name = unitName(i)
-	}
-	for i := range t.Kinds {
-		f, err := newTraceFlag(&t.Kinds[i], names, s)
+	names := map[trace.UnitID]string{}
+	for _, u := range t.Flagged {
+		if t.Score > 0 && !c.units[u.ID].weighty {
+			continue
+		}
+		unit, err := c.unit(unitName(len(names)), u.ID)
 		if err != nil {
 			return out, err
 		}
-		out.Flags = append(out.Flags, f)
-		for _, id := range f.Techniques {
-			if !slices.Contains(out.Techniques, id) {
-				out.Techniques = append(out.Techniques, id)
-			}
-		}
+		names[u.ID] = unit.Name
+		out.Units = append(out.Units, unit)
 	}
-	slices.SortStableFunc(out.Flags, func(a, b TraceFlag) int { return cmp.Compare(a.firstNanos, b.firstNanos) })
-	slices.Sort(out.Techniques)
-	if err := out.describeUnits(t.Kinds, names, s); err != nil {
+	if err := out.addFlags(t.Kinds, names, &c.spool); err != nil {
 		return out, err
 	}
+	out.nameThrough(t.Links, names, units)
 	for _, l := range t.Links {
 		out.Links = append(out.Links, Link{
 			From: names[l.From], To: names[l.To], Type: l.Type.String(), Grade: l.Grade, Label: clean(l.Label), First: formatTime(l.First),
@@ -111,7 +108,35 @@ func newTrace(t trace.Trace, s *spool) (Trace, error) {
 	return out, nil
 }
 
-func newTraceFlag(k *trace.Kind, names map[trace.UnitID]string, s *spool) (TraceFlag, error) {
+// addFlags adds the rows that have evidence in a named unit, oldest first.
+func (t *Trace) addFlags(kinds []trace.Kind, names map[trace.UnitID]string, s *spool) error {
+	for i := range kinds {
+		k := &kinds[i]
+		n := slices.IndexFunc(k.Evidence, func(e trace.Evidence) bool { return names[e.Unit] != "" })
+		if n < 0 && k.Contribution == 0 && k.Severity == event.Info {
+			continue
+		}
+		f, err := newTraceFlag(k, max(n, 0), names, s)
+		if err != nil {
+			return err
+		}
+		t.Flags = append(t.Flags, f)
+		for _, id := range f.Techniques {
+			if !slices.Contains(t.Techniques, id) {
+				t.Techniques = append(t.Techniques, id)
+			}
+		}
+	}
+	slices.SortStableFunc(t.Flags, func(a, b TraceFlag) int { return cmp.Compare(a.firstNanos, b.firstNanos) })
+	slices.Sort(t.Techniques)
+	if len(t.Flags) > 0 {
+		t.First = t.Flags[0].First
+	}
+	return nil
+}
+
+// newTraceFlag describes a row by its n-th evidence.
+func newTraceFlag(k *trace.Kind, n int, names map[trace.UnitID]string, s *spool) (TraceFlag, error) {
 	out := TraceFlag{
 		Rule: k.Rule, Severity: k.Severity, Tactic: k.Tactic, Techniques: k.Techniques, Contribution: k.Contribution,
 		Count: k.Count, Suppressed: k.Suppressed, First: formatTime(k.First), Last: formatTime(k.Last), firstNanos: k.First,
@@ -119,39 +144,58 @@ func newTraceFlag(k *trace.Kind, names map[trace.UnitID]string, s *spool) (Trace
 	if len(k.Evidence) == 0 {
 		return out, nil
 	}
-	f, err := s.flag(k.Evidence[0].Ref)
+	e := k.Evidence[n]
+	f, err := s.flag(e.Ref)
 	if err != nil {
 		return out, err
 	}
 	out.Title, out.Message, out.File, out.Line, out.Event, out.Entity = f.Title, f.Message, f.File, f.Line, f.Event, f.Entity
-	out.Unit = names[k.Evidence[0].Unit]
+	out.Unit, out.First, out.firstNanos = names[e.Unit], formatTime(e.Time), e.Time
 	return out, nil
 }
 
-// describeUnits says whose each unit is, from the evidence that lies in it.
-func (t *Trace) describeUnits(kinds []trace.Kind, names map[trace.UnitID]string, s *spool) error {
-	for i := range kinds {
-		for _, ev := range kinds[i].Evidence {
-			n := slices.IndexFunc(t.Units, func(u Unit) bool { return u.Name == names[ev.Unit] })
-			if n < 0 || t.Units[n].User != "" {
-				continue
-			}
-			f, err := s.flag(ev.Ref)
-			if err != nil {
-				return err
-			}
-			t.Units[n].User, t.Units[n].IP, t.Units[n].Pod = f.Event.User, f.Event.SourceIP, f.Event.Pod
+// nameThrough adds the units without flags that links lead through, named by
+// the link that says what they are.
+func (t *Trace) nameThrough(links []trace.Edge, names map[trace.UnitID]string, units Units) {
+	add := func(id trace.UnitID, object string) {
+		if _, ok := names[id]; ok || object == "" {
+			return
+		}
+		names[id] = unitName(len(t.Units))
+		t.Units = append(t.Units, Unit{Name: names[id], Object: clean(object)})
+	}
+	for _, l := range links {
+		switch l.Type {
+		case graph.LinkExec:
+			add(l.To, "pod "+l.Label)
+		case graph.LinkCreated, graph.LinkModified:
+			add(l.To, l.Label)
+		case graph.LinkPodToken:
+			add(l.From, "pod "+l.Label)
 		}
 	}
-	return nil
+	for _, l := range links {
+		for _, id := range []trace.UnitID{l.From, l.To} {
+			if who := units.Describe(id); who != "" {
+				add(id, who+", without flags")
+			} else {
+				add(id, "an identity without flags")
+			}
+		}
+	}
 }
 
-func unitNames(units []trace.Unit) map[trace.UnitID]string {
-	out := make(map[trace.UnitID]string, len(units))
-	for i, u := range units {
-		out[u.ID] = unitName(i)
+// unit says whose a unit is, from its first flag.
+func (c *Collector) unit(name string, id trace.UnitID) (Unit, error) {
+	u, ok := c.units[id]
+	if !ok {
+		return Unit{Name: name}, nil
 	}
-	return out
+	f, err := c.spool.flag(u.first)
+	if err != nil {
+		return Unit{}, err
+	}
+	return Unit{Name: name, User: f.Event.User, IP: f.Event.SourceIP, Pod: f.Event.Pod}, nil
 }
 
 // unitName returns A … Z, AA, AB, ….

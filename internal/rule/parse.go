@@ -244,7 +244,7 @@ func isMatrix(id string) bool { return strings.HasPrefix(id, "MS-TA") }
 func (p *ruleParser) setTactic() {
 	if p.tactic != nil {
 		var names []string
-		for t := event.Tactic(0); t < event.TacticCount; t++ {
+		for t := range event.Tactic(event.TacticCount) {
 			names = append(names, t.String())
 		}
 		p.rule.Tactic = event.Tactic(max(p.choice(p.tactic, "tactic", names), 0))

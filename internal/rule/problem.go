@@ -37,7 +37,7 @@ func (p Problem) Error() string {
 	if p.Warning {
 		msg = "warning: " + msg
 	}
-	out := p.Position.String() + ": " + msg
+	out := p.String() + ": " + msg
 	if p.Excerpt == "" {
 		return out
 	}

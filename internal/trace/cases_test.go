@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/graph"
-	"github.com/google/go-cmp/cmp"
 )
 
 func link(from, to string, typ graph.LinkType, s float64, at int64) graph.Link {
@@ -286,7 +287,7 @@ func TestMaxUnits(t *testing.T) {
 
 func TestSuppression(t *testing.T) {
 	w := id("workload")
-	shape := Fingerprint("backup", []string{"backup.sh", "cron"}, w)
+	shape := fingerprint(new(event.Hasher), "backup", []string{"backup.sh", "cron"}, w)
 	cfg := small()
 	cfg.Suppressions = []Suppression{{
 		Fingerprint: shape, AllowedKinds: []string{"backup", "read secrets"}, Users: []string{"robot"},

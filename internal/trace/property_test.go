@@ -9,10 +9,11 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/clew-sec/clew/internal/event"
-	"github.com/clew-sec/clew/internal/graph"
 	"github.com/google/go-cmp/cmp"
 	"github.com/zeebo/xxh3"
+
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // step is one call of a random script.
@@ -179,7 +180,7 @@ func TestRestoreAtEveryStep(t *testing.T) {
 func busy() *Tracer {
 	cfg := small()
 	cfg.SketchWidth = 16
-	cfg.Suppressions = []Suppression{{Fingerprint: Fingerprint("r", nil, id("w")), AllowedKinds: []string{"r"}, Users: []string{"x"}}}
+	cfg.Suppressions = []Suppression{{Fingerprint: fingerprint(new(event.Hasher), "r", nil, id("w")), AllowedKinds: []string{"r"}, Users: []string{"x"}}}
 	tr := New(cfg)
 	for _, s := range script(5, 80) {
 		if s.flag != nil {

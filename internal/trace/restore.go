@@ -181,7 +181,7 @@ func (s *restorer) readTraces() {
 // member reads a unit that must be in a trace; zero is none if that is allowed.
 func (s *restorer) member(tr uint32, optional bool) uint32 {
 	i := uint32(s.small(s.units+1, "unit"))
-	if s.err == nil && !(i == 0 && optional) && (i == 0 || s.t.units.at(i).trace != tr) {
+	if s.err == nil && (i != 0 || !optional) && (i == 0 || s.t.units.at(i).trace != tr) {
 		s.fail("unit %d is not in trace %d", i, tr)
 	}
 	return i

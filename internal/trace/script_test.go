@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/graph"
-	"github.com/google/go-cmp/cmp"
 )
 
 var rewrite = goflag.Bool("rewrite", false, "write what the scripts in testdata print into them")

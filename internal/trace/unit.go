@@ -3,10 +3,11 @@ package trace
 import (
 	"bytes"
 	"encoding/binary"
-	"github.com/clew-sec/clew/internal/graph"
 	"math"
 	"math/bits"
 	"time"
+
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 const ringSlots = 4

@@ -4,6 +4,7 @@
 package azureactivity
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,9 +57,9 @@ func (d *Decoder) Decode(raw []byte, e *event.Event) error {
 	} else {
 		r.activity(e)
 	}
-	e.Time = normalize.Time(first(r.EventTime, r.Time, r.Generated))
+	e.Time = normalize.Time(cmp.Or(r.EventTime, r.Time, r.Generated))
 	if e.Time == 0 {
-		return fmt.Errorf("decoding Azure record: %.40q is no time", first(r.EventTime, r.Time, r.Generated))
+		return fmt.Errorf("decoding Azure record: %.40q is no time", cmp.Or(r.EventTime, r.Time, r.Generated))
 	}
 	if e.Cloud.Action == "" {
 		return errors.New("decoding Azure record: it has no operationName")
@@ -82,7 +83,7 @@ func (r *record) fold() {
 	if r.SubStatusRow != "" {
 		r.SubStatus = normalize.Text(r.SubStatusRow)
 	}
-	r.ResourceID = first(r.ResourceID, r.ResourceIDRow)
+	r.ResourceID = cmp.Or(r.ResourceID, r.ResourceIDRow)
 	r.Properties = normalize.Object(r.Properties)
 }
 
@@ -104,8 +105,8 @@ func (r *record) activity(e *event.Event) {
 	c.Action = string(r.Operation)
 	c.Service = serviceOf(c.Action, r.ResourceID)
 	c.Region = string(r.Location)
-	c.Account = first(r.Subscription, segment(r.ResourceID, "subscriptions"))
-	c.RequestID = first(r.OperationID, r.Correlation)
+	c.Account = cmp.Or(r.Subscription, segment(r.ResourceID, "subscriptions"))
+	c.RequestID = cmp.Or(r.OperationID, r.Correlation)
 	c.Error, c.Message = r.failure()
 	c.ReadOnly = strings.HasSuffix(strings.ToLower(c.Action), "/read")
 	c.ManagementEvent = r.Category == "" || strings.EqualFold(string(r.Category), "Administrative")
@@ -121,7 +122,7 @@ func (r *record) properties(c *event.CloudCall) {
 		Request  json.RawMessage `json:"requestbody"`
 		Response json.RawMessage `json:"responseBody"`
 	}
-	parsePart(r.Properties, &bodies)
+	normalize.Part(r.Properties, &bodies)
 	c.Params = normalize.Leaves(c.Params, "requestbody", normalize.Object(bodies.Request))
 	c.Results = normalize.Leaves(c.Results, "responseBody", normalize.Object(bodies.Response))
 	for _, leaf := range normalize.Leaves(nil, "", r.Properties) {
@@ -138,7 +139,7 @@ var succeeded = []string{"", "success", "succeeded", "start", "started", "begin"
 
 // failure returns the error code and message, "" for success.
 func (r *record) failure() (code, message string) {
-	result := first(string(r.ResultType), string(r.Status))
+	result := cmp.Or(string(r.ResultType), string(r.Status))
 	if slices.Contains(succeeded, strings.ToLower(result)) {
 		// Key Vault and others write Success and an HTTP code that is none;
 		// Entra audit logs say it in the properties only.
@@ -147,17 +148,17 @@ func (r *record) failure() (code, message string) {
 			Result normalize.Text `json:"result"`
 			Reason normalize.Text `json:"resultReason"`
 		}
-		parsePart(r.Properties, &p)
+		normalize.Part(r.Properties, &p)
 		if strings.EqualFold(string(p.Result), "failure") {
 			return "failure", normalize.Cut(string(p.Reason))
 		}
-		if n := first(string(p.HTTP), string(r.ResultSign)); len(n) == 3 && (n[0] == '4' || n[0] == '5') {
-			return first(string(r.ResultSign), n), normalize.Cut(string(r.ResultText))
+		if n := cmp.Or(string(p.HTTP), string(r.ResultSign)); len(n) == 3 && (n[0] == '4' || n[0] == '5') {
+			return cmp.Or(string(r.ResultSign), n), normalize.Cut(string(r.ResultText))
 		}
 		return "", ""
 	}
 	_, detail, _ := strings.Cut(string(r.ResultSign), ".") // "Failed.Forbidden"
-	return first(detail, string(r.SubStatus), result), normalize.Cut(string(r.ResultText))
+	return cmp.Or(detail, string(r.SubStatus), result), normalize.Cut(string(r.ResultText))
 }
 
 // serviceOf returns the resource provider in lower case.
@@ -182,7 +183,7 @@ func segment(id, name string) string {
 // clusterOf returns the AKS or Arc cluster in a resource id. Azure compares
 // resource ids without regard to case and writes them in several.
 func clusterOf(id string) string {
-	return strings.ToLower(first(segment(id, "managedClusters"), segment(id, "connectedClusters")))
+	return strings.ToLower(cmp.Or(segment(id, "managedClusters"), segment(id, "connectedClusters")))
 }
 
 // id hashes Azure's own identifiers of the record together with what happened.
@@ -196,22 +197,4 @@ func (d *Decoder) id(r *record, e *event.Event) event.ID {
 	}
 	d.hash.Int(e.Time)
 	return d.hash.Sum()
-}
-
-// parsePart reads an object of a record that was read already, so that it is
-// JSON and no error is possible.
-func parsePart(part json.RawMessage, into any) {
-	if len(part) > 0 && part[0] == '{' {
-		normalize.Unmarshal(part, into)
-	}
-}
-
-// first returns the first of ss that is not empty.
-func first(ss ...string) string {
-	for _, s := range ss {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

@@ -1,6 +1,7 @@
 package azureactivity
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 
@@ -26,7 +27,7 @@ var claimURIs = map[string]string{
 func parseClaims(raw json.RawMessage) claims {
 	raw = normalize.Object(raw)
 	var all claims
-	parsePart(raw, &all)
+	normalize.Part(raw, &all)
 	out := make(claims, len(all))
 	for k, v := range all {
 		if short, ok := claimURIs[k]; ok {
@@ -42,7 +43,7 @@ func (c claims) get(k string) string { return string(c[k]) }
 // caller fills who called, from the claims of the token where the record has them.
 func (r *record) caller(e *event.Event) {
 	var id identityPart
-	parsePart(normalize.Object(r.Identity), &id)
+	normalize.Part(normalize.Object(r.Identity), &id)
 	raw := r.Claims
 	for _, other := range []json.RawMessage{id.Claims, id.Claim} {
 		if len(raw) == 0 || string(raw) == "null" {
@@ -51,17 +52,17 @@ func (r *record) caller(e *event.Event) {
 	}
 	c := parseClaims(raw)
 	var auth authorization
-	parsePart(normalize.Object(id.Authorization), &auth)
-	parsePart(normalize.Object(r.Authorization), &auth)
+	normalize.Part(normalize.Object(id.Authorization), &auth)
+	normalize.Part(normalize.Object(r.Authorization), &auth)
 	var http httpRequest
-	parsePart(normalize.Object(r.HTTPRequest), &http)
+	normalize.Part(normalize.Object(r.HTTPRequest), &http)
 
 	a := &e.Actor
-	a.UID = first(c.get("oid"), auth.Evidence.PrincipalID)
-	a.Name = first(string(r.Caller), c.get("upn"), c.get("unique_name"), c.get("email"), a.UID, c.get("appid"), plain(r.Identity))
-	a.Account = first(c.get("tid"), r.Tenant)
+	a.UID = cmp.Or(c.get("oid"), auth.Evidence.PrincipalID)
+	a.Name = cmp.Or(string(r.Caller), c.get("upn"), c.get("unique_name"), c.get("email"), a.UID, c.get("appid"), plain(r.Identity))
+	a.Account = cmp.Or(c.get("tid"), r.Tenant)
 	a.MFA = strings.Contains(c.get("amr"), "mfa")
-	a.IP = normalize.Address(first(string(r.CallerIP), http.ClientIP, c.get("ipaddr")))
+	a.IP = normalize.Address(cmp.Or(string(r.CallerIP), http.ClientIP, c.get("ipaddr")))
 	a.Agent = http.Agent
 	if uti := c.get("uti"); uti != "" {
 		a.Credential = "azure:" + uti
@@ -125,15 +126,15 @@ func (r *record) initiator(a *event.Actor) {
 			} `json:"app"`
 		} `json:"initiatedBy"`
 	}
-	parsePart(r.Properties, &p)
+	normalize.Part(r.Properties, &p)
 	if u := p.By.User; u.ID != "" || u.UPN != "" {
-		a.Kind, a.Type, a.Name, a.UID = event.ActorUser, "User", first(u.UPN, u.ID), u.ID
-		a.IP = first(a.IP, normalize.Address(u.IP))
+		a.Kind, a.Type, a.Name, a.UID = event.ActorUser, "User", cmp.Or(u.UPN, u.ID), u.ID
+		a.IP = cmp.Or(a.IP, normalize.Address(u.IP))
 		return
 	}
 	if app := p.By.App; app.PrincipalID != "" || app.AppID != "" {
 		a.Kind, a.Type = event.ActorUser, "ServicePrincipal"
-		a.Name, a.UID, a.Role = first(app.PrincipalID, app.AppID), app.PrincipalID, app.AppID
+		a.Name, a.UID, a.Role = cmp.Or(app.PrincipalID, app.AppID), app.PrincipalID, app.AppID
 	}
 }
 
@@ -145,28 +146,28 @@ func (r *record) signIn(raw []byte, e *event.Event) {
 	if part == nil {
 		part = raw // a row of a Log Analytics table
 	}
-	parsePart(part, &s)
+	normalize.Part(part, &s)
 	var status signInStatus
-	parsePart(normalize.Object(s.Status), &status)
+	normalize.Part(normalize.Object(s.Status), &status)
 	var mi managedIdentity
-	parsePart(normalize.Object(s.ManagedIdentity), &mi)
-	parsePart(normalize.Object(s.ManagedRow), &mi)
+	normalize.Part(normalize.Object(s.ManagedIdentity), &mi)
+	normalize.Part(normalize.Object(s.ManagedRow), &mi)
 
 	c := &e.Cloud
 	c.Service, c.Action = "microsoft.aad", "Sign-in"
-	c.Account = first(s.Tenant, r.Tenant)
-	c.RequestID = first(s.ID, r.Correlation)
+	c.Account = cmp.Or(s.Tenant, r.Tenant)
+	c.RequestID = cmp.Or(s.ID, r.Correlation)
 	c.Region = plain(s.Location)
-	code := first(string(status.Code), string(r.ResultType))
+	code := cmp.Or(string(status.Code), string(r.ResultType))
 	if code != "" && code != "0" && !strings.EqualFold(code, "Success") {
-		c.Error, c.Message = code, normalize.Cut(first(status.Reason, string(r.ResultText)))
+		c.Error, c.Message = code, normalize.Cut(cmp.Or(status.Reason, string(r.ResultText)))
 	}
-	c.Resources = normalize.AppendNew(c.Resources, first(s.ResourceName, s.ResourceID))
+	c.Resources = normalize.AppendNew(c.Resources, cmp.Or(s.ResourceName, s.ResourceID))
 	c.Resources = normalize.AppendNew(c.Resources, mi.Resource)
 	c.IdentityIssuer = mi.Issuer
 	if c.Error == "" {
 		c.IssuedKey = s.TokenID
-		c.IssuedRole = first(s.PrincipalID, s.UserID)
+		c.IssuedRole = cmp.Or(s.PrincipalID, s.UserID)
 	}
 	for _, p := range []string{
 		"federatedCredentialId=" + s.FederatedID, "federatedTokenId=" + mi.TokenID, "servicePrincipalCredentialKeyId=" + s.KeyID,
@@ -177,24 +178,24 @@ func (r *record) signIn(raw []byte, e *event.Event) {
 		}
 	}
 	s.actor(r, &mi, &e.Actor)
-	r.EventTime = first(r.EventTime, s.Created)
+	r.EventTime = cmp.Or(r.EventTime, s.Created)
 }
 
 func (s *signIn) actor(r *record, mi *managedIdentity, a *event.Actor) {
 	a.Kind = event.ActorUser
 	a.Account = r.Tenant
-	a.IP = normalize.Address(first(s.IP, string(r.CallerIP)))
+	a.IP = normalize.Address(cmp.Or(s.IP, string(r.CallerIP)))
 	a.Agent = s.Agent
 	a.MFA = strings.EqualFold(s.Requirement, "multiFactorAuthentication")
 	if s.PrincipalID == "" {
-		a.Type, a.Name, a.UID = "User", first(s.UPN, s.UserID, plain(r.Identity)), s.UserID
+		a.Type, a.Name, a.UID = "User", cmp.Or(s.UPN, s.UserID, plain(r.Identity)), s.UserID
 		return
 	}
 	a.Type, a.Name, a.UID, a.Role = "ServicePrincipal", s.PrincipalID, s.PrincipalID, s.AppID
 	if mi.Resource != "" || mi.Type != "" || strings.Contains(strings.ToLower(string(r.Category)+r.Table), "managedidentity") {
-		a.Type, a.Role = "ManagedIdentity", first(mi.Resource, s.AppID)
+		a.Type, a.Role = "ManagedIdentity", cmp.Or(mi.Resource, s.AppID)
 	}
-	if id := first(s.KeyID, s.Thumbprint); id != "" {
+	if id := cmp.Or(s.KeyID, s.Thumbprint); id != "" {
 		a.Credential = "azure:" + id
 	}
 }

@@ -19,7 +19,7 @@ func (d *Decoder) kubernetes(raw []byte, r *record, e *event.Event) error {
 	var props struct {
 		Log json.RawMessage `json:"log"`
 	}
-	parsePart(r.Properties, &props)
+	normalize.Part(r.Properties, &props)
 	inner := normalize.Object(props.Log)
 	if inner == nil {
 		inner = normalize.Object(r.LogText)

@@ -2,7 +2,6 @@
 package cloudtrail
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,17 +49,9 @@ func (d *Decoder) Decode(raw []byte, e *event.Event) error {
 // parse reads the members of the free-form parts that identities are followed
 // by. What does not parse stays empty: services write anything there.
 func (r *record) parse() {
-	parsePart(r.Request, &r.parsedRequest)
-	parsePart(r.Response, &r.parsedResponse)
-	parsePart(r.Additional, &r.parsedAdditional)
-}
-
-// parsePart reads an object of a record that was read already, so that it is
-// JSON and no error is possible.
-func parsePart(part json.RawMessage, into any) {
-	if len(part) > 0 && part[0] == '{' {
-		normalize.Unmarshal(part, into)
-	}
+	normalize.Part(r.Request, &r.parsedRequest)
+	normalize.Part(r.Response, &r.parsedResponse)
+	normalize.Part(r.Additional, &r.parsedAdditional)
 }
 
 // call fills what was done, where, to what and with which result.

@@ -1,6 +1,7 @@
 package cloudtrail
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -17,19 +18,19 @@ func (r *record) actor(a *event.Actor) {
 		a.Credential = "aws:" + id.AccessKey
 	}
 	a.MFA = id.Session.Attributes.MFA.True() || strings.EqualFold(string(r.parsedAdditional.MFAUsed), "Yes")
-	a.Name = first(id.ARN, id.UserName, id.PrincipalID, id.Account)
+	a.Name = cmp.Or(id.ARN, id.UserName, id.PrincipalID, id.Account)
 	switch id.Type {
 	case "AssumedRole":
 		r.assumedRole(a)
 	case "AWSService":
 		a.Kind = event.ActorCloudService
-		a.Name = first(id.InvokedBy, id.UserName, id.PrincipalID, r.EventSource)
+		a.Name = cmp.Or(id.InvokedBy, id.UserName, id.PrincipalID, r.EventSource)
 	case "WebIdentityUser", "SAMLUser":
-		a.Name = first(id.UserName, id.PrincipalID)
-		a.Namespace, a.ServiceAccount, _ = normalize.WebIdentity(id.UserName)
+		a.Name = cmp.Or(id.UserName, id.PrincipalID)
+		a.Namespace, a.ServiceAccount, _ = event.SplitServiceAccount(id.UserName)
 	case "IdentityCenterUser":
-		a.Name = first(id.OnBehalfOf.UserID, id.UserName, id.PrincipalID)
-		a.UID = first(id.OnBehalfOf.UserID, id.PrincipalID)
+		a.Name = cmp.Or(id.OnBehalfOf.UserID, id.UserName, id.PrincipalID)
+		a.UID = cmp.Or(id.OnBehalfOf.UserID, id.PrincipalID)
 		if a.Credential == "" && id.CredentialID != "" {
 			a.Credential = "aws:" + id.CredentialID
 		}
@@ -51,9 +52,9 @@ func (r *record) actor(a *event.Actor) {
 func (r *record) assumedRole(a *event.Actor) {
 	id := &r.Identity
 	role, name := roleOf(id.ARN)
-	a.Role = first(id.Session.Issuer.ARN, role)
+	a.Role = cmp.Or(id.Session.Issuer.ARN, role)
 	a.Session = name
-	a.Name = first(a.Role, id.ARN, id.PrincipalID)
+	a.Name = cmp.Or(a.Role, id.ARN, id.PrincipalID)
 	// principalId is "<role id>:<session name>".
 	a.UID, _, _ = strings.Cut(id.PrincipalID, ":")
 }
@@ -77,8 +78,8 @@ func roleOf(arn string) (role, session string) {
 func (r *record) issued(c *event.CloudCall) {
 	p, q := &r.parsedResponse, &r.parsedRequest
 	c.WebIdentity = r.webIdentity()
-	c.IdentityIssuer = first(string(p.Provider), r.Identity.Session.WebID.Provider, r.Identity.Provider)
-	c.IssuedKey = first(p.Credentials.AccessKey, p.AccessKey.ID)
+	c.IdentityIssuer = cmp.Or(string(p.Provider), r.Identity.Session.WebID.Provider, r.Identity.Provider)
+	c.IssuedKey = cmp.Or(p.Credentials.AccessKey, p.AccessKey.ID)
 	if c.Error != "" || c.IssuedKey == "" && !strings.HasPrefix(c.Action, "AssumeRole") {
 		return // CloudTrail may hide the key, so AssumeRole counts without one
 	}
@@ -90,8 +91,8 @@ func (r *record) issued(c *event.CloudCall) {
 		c.IssuedRole = p.FederatedUser.ARN
 		c.IssuedSession = p.FederatedUser.ARN[strings.LastIndexByte(p.FederatedUser.ARN, '/')+1:]
 	case q.RoleARN != "" || role != "":
-		c.IssuedRole = first(q.RoleARN, role)
-		c.IssuedSession = first(name, q.SessionName)
+		c.IssuedRole = cmp.Or(q.RoleARN, role)
+		c.IssuedSession = cmp.Or(name, q.SessionName)
 	case q.TargetPrincipal != "":
 		c.IssuedRole = q.TargetPrincipal
 	case c.Action == "GetSessionToken":
@@ -102,11 +103,11 @@ func (r *record) issued(c *event.CloudCall) {
 // keyOwner returns the ARN of the user that CreateAccessKey made a key for.
 // The user's path is not in the record unless it is the caller itself.
 func (r *record) keyOwner() string {
-	user := first(r.parsedResponse.AccessKey.UserName, r.parsedRequest.UserName)
+	user := cmp.Or(r.parsedResponse.AccessKey.UserName, r.parsedRequest.UserName)
 	if user == "" || user == r.Identity.UserName {
 		return r.Identity.ARN
 	}
-	return "arn:" + r.partition() + ":iam::" + first(string(r.Recipient), r.Identity.Account) + ":user/" + user
+	return "arn:" + r.partition() + ":iam::" + cmp.Or(string(r.Recipient), r.Identity.Account) + ":user/" + user
 }
 
 func (r *record) webIdentity() string {
@@ -133,7 +134,7 @@ func (r *record) workload(c *event.CloudCall) {
 		c.InstanceID = name
 	}
 	c.PodName = podOfSession(name)
-	if ns, sa, ok := normalize.WebIdentity(c.WebIdentity); ok {
+	if ns, sa, ok := event.SplitServiceAccount(c.WebIdentity); ok {
 		c.PodNamespace, c.PodSA = ns, sa
 	}
 	if sub := r.parsedResponse.Subject; sub.ServiceAccount != "" {
@@ -183,13 +184,3 @@ func podOfSession(s string) string {
 }
 
 func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
-
-// first returns the first of ss that is not empty.
-func first(ss ...string) string {
-	for _, s := range ss {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
-}

@@ -4,6 +4,7 @@
 package gcpaudit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,11 +71,11 @@ func (r *entry) call(c *event.CloudCall) {
 	p := r.Payload
 	c.Provider, c.Service, c.Action = "gcp", p.Service, p.Method
 	c.Account = r.project()
-	c.Region = first(r.Resource.Labels.Location, r.Resource.Labels.Zone, r.Resource.Labels.Region)
+	c.Region = cmp.Or(r.Resource.Labels.Location, r.Resource.Labels.Zone, r.Resource.Labels.Region)
 	if c.Region == "" && len(p.Location.Current) > 0 {
 		c.Region = p.Location.Current[0]
 	}
-	c.RequestID = first(r.Operation.ID, r.InsertID)
+	c.RequestID = cmp.Or(r.Operation.ID, r.InsertID)
 	if p.Status.Code != 0 {
 		c.Error, c.Message = codeName(p.Status.Code), normalize.Cut(p.Status.Message)
 	}
@@ -94,7 +95,7 @@ func (r *entry) params(c *event.CloudCall) {
 	p := r.Payload
 	for _, raw := range []json.RawMessage{p.ServiceData, p.Details} {
 		var change policyChange
-		parsePart(raw, &change)
+		normalize.Part(raw, &change)
 		for _, b := range change.Delta.Bindings {
 			c.Params = normalize.AppendNew(c.Params, normalize.Cut("bindingDeltas[]="+b.Action+" "+b.Role+" "+b.Member))
 		}
@@ -173,22 +174,4 @@ func codeName(n int) string {
 		return codeNames[n]
 	}
 	return fmt.Sprint(n)
-}
-
-// parsePart reads an object of an entry that was read already, so that it is
-// JSON and no error is possible.
-func parsePart(part json.RawMessage, into any) {
-	if len(part) > 0 && part[0] == '{' {
-		normalize.Unmarshal(part, into)
-	}
-}
-
-// first returns the first of ss that is not empty.
-func first(ss ...string) string {
-	for _, s := range ss {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

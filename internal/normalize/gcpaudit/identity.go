@@ -1,6 +1,7 @@
 package gcpaudit
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -12,7 +13,7 @@ import (
 // is an e-mail address and can have none of them.
 func (r *entry) actor(a *event.Actor) {
 	auth := &r.Payload.Auth
-	a.Name = first(auth.Email, auth.Subject)
+	a.Name = cmp.Or(auth.Email, auth.Subject)
 	a.Impersonated = auth.Selector
 	a.IP = normalize.Address(r.Payload.Metadata.CallerIP)
 	a.Agent = r.Payload.Metadata.Agent
@@ -75,13 +76,13 @@ func (r *entry) identity(c *event.CloudCall) {
 	p := r.Payload
 	c.WebIdentity, c.IdentityIssuer = workloadIdentity(p.Auth.Subject)
 	for _, d := range p.Auth.Delegation {
-		who := first(d.FirstParty.Email, d.Subject)
+		who := cmp.Or(d.FirstParty.Email, d.Subject)
 		c.Delegation = normalize.AppendNew(c.Delegation, who)
 		if id, issuer := workloadIdentity(who); id != "" && c.WebIdentity == "" {
 			c.WebIdentity, c.IdentityIssuer = id, issuer
 		}
 	}
-	if ns, sa, ok := normalize.WebIdentity(c.WebIdentity); ok {
+	if ns, sa, ok := event.SplitServiceAccount(c.WebIdentity); ok {
 		c.PodNamespace, c.PodSA = ns, sa
 	}
 	method := p.Method[strings.LastIndexByte(p.Method, '.')+1:]
@@ -90,12 +91,12 @@ func (r *entry) identity(c *event.CloudCall) {
 		c.IssuedRole = r.targetAccount()
 	case "CreateServiceAccountKey":
 		var made named
-		parsePart(p.Response, &made)
+		normalize.Part(p.Response, &made)
 		name := string(made.Name) // projects/<p>/serviceAccounts/<e-mail>/keys/<id>
 		if i := strings.LastIndex(name, "/keys/"); i >= 0 {
 			c.IssuedKey = name[i+len("/keys/"):]
 		}
-		c.IssuedRole = first(accountOf(name), r.targetAccount())
+		c.IssuedRole = cmp.Or(accountOf(name), r.targetAccount())
 	}
 }
 
@@ -103,8 +104,8 @@ func (r *entry) identity(c *event.CloudCall) {
 // that the call is about.
 func (r *entry) targetAccount() string {
 	var req named
-	parsePart(r.Payload.Request, &req)
-	return first(r.Resource.Labels.Email, accountOf(string(req.Name)), accountOf(r.Payload.Resource))
+	normalize.Part(r.Payload.Request, &req)
+	return cmp.Or(r.Resource.Labels.Email, accountOf(string(req.Name)), accountOf(r.Payload.Resource))
 }
 
 func accountOf(name string) string {
@@ -125,7 +126,7 @@ func workloadIdentity(subject string) (id, issuer string) {
 	s := strings.TrimPrefix(subject, "serviceAccount:")
 	if pool, rest, ok := strings.Cut(s, "["); ok && strings.HasSuffix(pool, ".svc.id.goog") {
 		if ns, sa, ok := strings.Cut(strings.TrimSuffix(rest, "]"), "/"); ok {
-			return "system:serviceaccount:" + ns + ":" + sa, pool
+			return event.ServiceAccountUser(ns, sa), pool
 		}
 	}
 	s, ok := strings.CutPrefix(subject, "principal://iam.googleapis.com/")
@@ -140,5 +141,5 @@ func workloadIdentity(subject string) (id, issuer string) {
 	if !ok {
 		return "", ""
 	}
-	return "system:serviceaccount:" + ns + ":" + sa, pool
+	return event.ServiceAccountUser(ns, sa), pool
 }

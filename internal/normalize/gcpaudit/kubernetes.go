@@ -1,6 +1,7 @@
 package gcpaudit
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ var httpCodes = [...]int{200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 
 // kubernetes fills the request to the cluster's API server that r tells of.
 func (d *Decoder) kubernetes(r *entry, e *event.Event) {
 	p, q := r.Payload, &e.K8s
-	q.AuditID = first(r.Operation.ID, r.InsertID)
+	q.AuditID = cmp.Or(r.Operation.ID, r.InsertID)
 	q.Stage = event.StageResponseComplete
 	q.Level = event.LevelMetadata
 	target(p, q)
@@ -127,13 +128,13 @@ func isVersion(s string) bool { return len(s) > 1 && s[0] == 'v' && s[1] >= '0' 
 // Kubernetes Status in the response is exact; the entry's own is Google's.
 func result(p *auditLog, q *event.Request) {
 	var resp named
-	parsePart(p.Response, &resp)
+	normalize.Part(p.Response, &resp)
 	status := resp.Kind == "Status" || strings.HasSuffix(resp.Type, ".Status")
 	q.Message = p.Status.Message
 	switch n := p.Status.Code; {
 	case status && resp.Code > 0:
 		q.Code = resp.Code
-		q.Message = first(q.Message, resp.Message)
+		q.Message = cmp.Or(q.Message, resp.Message)
 	case n == 0:
 		q.Code = successCode(q)
 	case n > 0 && n < len(httpCodes):
@@ -142,7 +143,7 @@ func result(p *auditLog, q *event.Request) {
 		q.Code = n // already an HTTP code
 	}
 	if !status {
-		q.Name = first(q.Name, resp.Metadata.Name)
+		q.Name = cmp.Or(q.Name, resp.Metadata.Name)
 		q.UID = resp.Metadata.UID
 	}
 }
@@ -170,7 +171,7 @@ func options(p *auditLog, q *event.Request) {
 		TTY       normalize.Text `json:"tty"`
 		Stdin     normalize.Text `json:"stdin"`
 	}
-	parsePart(p.Request, &opt)
+	normalize.Part(p.Request, &opt)
 	if len(opt.Command) > 0 {
 		q.Command = append(q.Command[:0], opt.Command...)
 	}

@@ -278,15 +278,15 @@ func (s *Scanner) KeyString() string {
 
 // Skip consumes the next value, checking it.
 func (s *Scanner) Skip() {
-	switch c := s.peek(); {
-	case c == '"':
+	switch c := s.peek(); c {
+	case '"':
 		end, state := stringEnd(s.buf, s.pos+1)
 		if state == broken {
 			s.fail(end, stringFault(s.buf, end))
 			return
 		}
 		s.pos = end + 1
-	case c == '{' || c == '[' || c == 0:
+	case '{', '[', 0:
 		s.moveTo(skipValue(s.buf, s.pos, s.depth))
 	default:
 		s.moveTo(scalarEnd(s.buf, s.pos))
@@ -395,4 +395,6 @@ func parseInt(b []byte) (int, bool) {
 }
 
 // Text returns b as a string that shares its memory: b must not change any more.
-func Text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+func Text(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // sharing the memory is the point: records are never changed
+}

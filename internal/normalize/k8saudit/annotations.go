@@ -60,13 +60,12 @@ var webhookMark = []byte("webhook.admission.k8s.io/")
 
 // webhookAnnotation reads an annotation of admission webhooks and skips others.
 func (d *Decoder) webhookAnnotation(key []byte) {
-	at := bytes.Index(key, webhookMark)
-	if at < 0 {
+	before, id, ok := bytes.Cut(key, webhookMark)
+	if !ok {
 		d.scan.Skip()
 		return
 	}
-	kind := string(key[:at]) // compared only: no copy is made
-	id := key[at+len(webhookMark):]
+	kind := string(before) // compared only: no copy is made
 	switch kind {
 	case "mutation.", "patch.":
 		var v string

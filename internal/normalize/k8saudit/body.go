@@ -266,13 +266,13 @@ func dropRepeated(pairs []string) int {
 	if len(pairs) > fewPairs {
 		met = make(map[string]struct{}, len(pairs))
 	}
-	for i := len(pairs) - 1; i >= 0; i-- {
-		key, _, _ := strings.Cut(pairs[i], "=")
+	for _, pair := range slices.Backward(pairs) {
+		key, _, _ := strings.Cut(pair, "=")
 		if repeated(pairs[keep:], met, key) {
 			continue
 		}
 		keep--
-		pairs[keep] = pairs[i]
+		pairs[keep] = pair
 		if met != nil {
 			met[key] = struct{}{}
 		}

@@ -257,13 +257,13 @@ func TestCompletion(t *testing.T) {
 		{"generated name", func(r, ref map[string]any) { r["verb"] = "create"; delete(ref, "name") }, "p-x7k2p", "stored", false},
 		{"mirror pod", func(r, ref map[string]any) { r["verb"], ref["uid"] = "create", "static" }, "p", "stored", false},
 		{"update keeps its own", func(r, ref map[string]any) { r["verb"], ref["uid"] = "update", "own" }, "p", "own", false},
-		{"patch", func(r, ref map[string]any) { r["verb"] = "patch" }, "p", "stored", false},
-		{"dry run", func(r, ref map[string]any) { r["verb"], r["requestURI"] = "create", "/x?dryRun=All" }, "p", "", true},
-		{"delete answered with a Status", func(r, ref map[string]any) {
+		{"patch", func(r, _ map[string]any) { r["verb"] = "patch" }, "p", "stored", false},
+		{"dry run", func(r, _ map[string]any) { r["verb"], r["requestURI"] = "create", "/x?dryRun=All" }, "p", "", true},
+		{"delete answered with a Status", func(r, _ map[string]any) {
 			r["verb"], r["responseObject"] = "delete", map[string]any{"kind": "Status", "metadata": map[string]any{}}
 			r["responseStatus"] = map[string]any{"code": 200, "details": map[string]any{"uid": "gone"}}
 		}, "p", "gone", false},
-		{"dry run of a delete, in its body", func(r, ref map[string]any) {
+		{"dry run of a delete, in its body", func(r, _ map[string]any) {
 			r["verb"], r["requestObject"] = "delete", map[string]any{"kind": "DeleteOptions", "dryRun": []string{"All"}}
 		}, "p", "stored", true},
 		{"collection", func(r, ref map[string]any) {
@@ -320,7 +320,8 @@ func TestIDTellsRecordsApart(t *testing.T) {
 		}
 		ids[id] = name
 	}
-	if decode(t, record(t, changes["base"])).ID != decode(t, record(t, changes["base"])).ID {
+	once, again := decode(t, record(t, changes["base"])), decode(t, record(t, changes["base"]))
+	if once.ID != again.ID {
 		t.Error("a record delivered twice has two IDs")
 	}
 }

@@ -21,8 +21,8 @@ func textBytes(v reflect.Value) int {
 	case reflect.String:
 		return v.Len()
 	case reflect.Struct:
-		for i := range v.NumField() {
-			n += textBytes(v.Field(i))
+		for _, field := range v.Fields() {
+			n += textBytes(field)
 		}
 	case reflect.Slice:
 		for i := range v.Len() {

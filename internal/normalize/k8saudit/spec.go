@@ -12,10 +12,10 @@ import (
 func (d *Decoder) spec(b *event.Body, want reads) {
 	const inSpec = readPod | readTemplate | readReplicas | readCSR | readToken | readService | readReview | readPolicy | readVolume | readNode
 	s := &d.scan
-	switch {
-	case want&inSpec == 0:
+	switch want & inSpec {
+	case 0:
 		s.Skip()
-	case want&inSpec == readPod:
+	case readPod:
 		d.podSpec(b, true)
 	default:
 		for more := s.Object(); more; more = s.NextKey() {

@@ -114,7 +114,7 @@ func prune(v any) any {
 func compare(t *testing.T, file string, got []byte) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
+		if err := os.WriteFile(file, got, 0o644); err != nil { //nolint:gosec // a golden file of the repository is for everyone to read
 			t.Fatal(err)
 		}
 		return

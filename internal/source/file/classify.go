@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -52,7 +53,8 @@ func (k memberKey) list() bool  { return k >= keyRecords && k <= keyValue }
 func (k memberKey) wraps() bool { return k >= keyDetail }
 
 // keyOf returns what a key says. Keys written with escapes are not recognised:
-// no producer of these records writes them so.
+// no producer of these records writes them so. It is one long switch, which the
+// compiler makes a search by length and bytes: keys of foreign records come here.
 func keyOf(k []byte) memberKey {
 	switch string(k) {
 	case "auditID":
@@ -125,12 +127,7 @@ type keySet uint64
 func (s keySet) has(k memberKey) bool { return s>>k&1 != 0 }
 
 func (s keySet) any(ks ...memberKey) bool {
-	for _, k := range ks {
-		if s.has(k) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ks, s.has)
 }
 
 // format returns the kind of record an object with these keys is, 0 when it is

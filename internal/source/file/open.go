@@ -33,7 +33,7 @@ func Open(path string) (*Reader, error) {
 		err = errors.New("is a directory")
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close() // read only
 		return nil, fmt.Errorf("opening input %q: %w", path, err)
 	}
 	r := NewReader(path, f)

@@ -205,8 +205,7 @@ func TestReaderNamesUnknownFormats(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := NewReader("some.file", strings.NewReader(tt.in)).Next()
-			var unknown *UnknownFormatError
-			if !errors.As(err, &unknown) {
+			if _, ok := errors.AsType[*UnknownFormatError](err); !ok {
 				t.Fatalf("Next = %v, want an UnknownFormatError", err)
 			}
 			if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "some.file") || !strings.Contains(err.Error(), "CloudTrail") {
