@@ -237,35 +237,20 @@ type Body struct {
 	PreconditionUID string // DeleteOptions.preconditions.uid
 }
 
-// reset empties b unless nothing was read into it. Elements that have slices of
-// their own keep their memory too. Whoever writes into a body
+// reset empties b unless nothing was read into it. Whoever writes into a body
 // sets Present or Skipped (TestUnreadBodiesAreEmpty in test/ holds the decoders
 // to it), and only a body never reset has other Replicas than -1.
 func (b *Body) reset() {
 	if !b.Present && !b.Skipped && b.Replicas == -1 {
 		return
 	}
-	for i := range b.Containers {
-		b.Containers[i].reset()
-	}
-	for i := range b.Volumes {
-		v := &b.Volumes[i]
-		*v = Volume{Audiences: emptied(v.Audiences)}
-	}
-	for i := range b.Rules {
-		r := &b.Rules[i]
-		*r = PolicyRule{Verbs: emptied(r.Verbs), Groups: emptied(r.Groups), Resources: emptied(r.Resources), Names: emptied(r.Names), URLs: emptied(r.URLs)}
-	}
-	for i := range b.Webhooks {
-		w := &b.Webhooks[i]
-		*w = Webhook{Resources: emptied(w.Resources), Operations: emptied(w.Operations)}
-	}
+	// Element slices keep their capacity; the elements' own slices are dropped.
 	*b = Body{
 		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
-		Containers: b.Containers[:0], Volumes: b.Volumes[:0], Subjects: emptied(b.Subjects), Rules: b.Rules[:0],
-		AggregateTo: emptied(b.AggregateTo), Webhooks: b.Webhooks[:0], PolicyResources: emptied(b.PolicyResources),
+		Containers: emptied(b.Containers), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptied(b.Rules),
+		AggregateTo: emptied(b.AggregateTo), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
 		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
-		ExternalIPs: emptied(b.ExternalIPs), Ports: b.Ports[:0], Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
+		ExternalIPs: emptied(b.ExternalIPs), Ports: emptied(b.Ports), Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
 		PodIPs: emptied(b.PodIPs), NodeIPs: emptied(b.NodeIPs), Replicas: -1,
 	}
 }
@@ -305,13 +290,6 @@ type Container struct {
 	SecretRefs []string // secrets named by env valueFrom and envFrom
 	HasLimits  bool
 	Target     string // ephemeral: targetContainerName
-}
-
-func (c *Container) reset() {
-	*c = Container{
-		Command: emptied(c.Command), Args: emptied(c.Args), CapsAdd: emptied(c.CapsAdd), Ports: c.Ports[:0], HostPorts: c.HostPorts[:0],
-		Mounts: emptied(c.Mounts), EnvNames: emptied(c.EnvNames), EnvValues: emptied(c.EnvValues), SecretRefs: emptied(c.SecretRefs),
-	}
 }
 
 // Mount is a volumeMount.
