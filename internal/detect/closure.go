@@ -19,12 +19,19 @@ type frame struct {
 	event *event.Event
 	vars  [maxVars]string // macro variables, by nesting
 
-	// Strings fields are often made on demand; each is read once an event.
-	gen     uint64
-	memo    [][]string
-	memoGen []uint64
+	// Fields that are made on demand are read once an event.
+	gen      uint64 // of the event, from 1
+	memo     []memo
+	memoised bool // memo holds something of the event
 
 	bits []uint64 // candidates
+}
+
+// memo is the value of a field made on demand, of type String or Strings.
+type memo struct {
+	gen  uint64 // event it is of
+	text string
+	list []string
 }
 
 type (

@@ -32,7 +32,7 @@ type Set struct {
 type program struct {
 	rules  []compiled
 	groups [groupCount]index
-	memos  int // Strings fields that are read once an event
+	memos  int // fields made on demand, which are read once an event
 }
 
 // compiled is one rule.
@@ -115,8 +115,7 @@ func CompileFor(rules []rule.Rule, lists map[string][]string, sample []*event.Ev
 
 func newSet(p *program) *Set {
 	s := &Set{program: p}
-	s.frame.memo = make([][]string, p.memos)
-	s.frame.memoGen = make([]uint64, p.memos)
+	s.frame.memo = make([]memo, p.memos)
 	s.frame.bits = make([]uint64, (len(p.rules)+63)/64)
 	return s
 }
@@ -154,8 +153,17 @@ func (s *Set) Eval(e *event.Event, hits []int32) []int32 {
 			}
 		}
 	}
-	f.event = nil
+	f.release()
 	return hits
+}
+
+// release forgets the event, so that nothing of it is held until the next one.
+func (f *frame) release() {
+	f.event = nil
+	if f.memoised {
+		clear(f.memo)
+		f.memoised = false
+	}
 }
 
 func (c *compiled) matches(f *frame) bool {
@@ -217,7 +225,7 @@ func (s *Set) Explain(i int) Explanation {
 // compiler compiles conditions against one environment.
 type compiler struct {
 	env   *condition.Env
-	memos map[string]int // Strings field → its memo
+	memos map[string]int // field made on demand → its memo
 }
 
 func (c *compiler) rule(r *rule.Rule) (compiled, error) {

@@ -23,11 +23,11 @@ func (s scope) text(e ast.Expr) (text, int, *Fallback) {
 		return func(f *frame) string { return f.vars[i] }, costField, nil
 	}
 	if f, ok := s.env.Field(name); ok && f.Type == event.String {
-		get, cost := f.String, costField
+		get := f.String
 		if condition.Rank(name) < 0 {
-			cost = costCompute
+			return s.computed(name, get), costCompute, nil
 		}
-		return func(f *frame) string { return get(f.event) }, cost, nil
+		return func(f *frame) string { return get(f.event) }, costField, nil
 	}
 	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == condition.Joined {
 		l, err := s.sequence(e.AsCall().Args()[0])
@@ -37,6 +37,29 @@ func (s scope) text(e ast.Expr) (text, int, *Fallback) {
 		return s.concatenation(e.AsCall().Args())
 	}
 	return nil, 0, s.cannot(e, "a computed string has no closure")
+}
+
+// computed reads a field that is made on demand, once an event.
+func (s scope) computed(name string, get func(*event.Event) string) text {
+	m := s.memo(name)
+	return func(f *frame) string {
+		c := &f.memo[m]
+		if c.gen != f.gen {
+			c.text, c.gen = get(f.event), f.gen
+			f.memoised = true
+		}
+		return c.text
+	}
+}
+
+// memo returns the place of a field in frame.memo.
+func (s scope) memo(name string) int {
+	m, ok := s.memos[name]
+	if !ok {
+		m = len(s.memos)
+		s.memos[name] = m
+	}
+	return m
 }
 
 func (s scope) concatenation(args []ast.Expr) (text, int, *Fallback) {
@@ -87,17 +110,14 @@ func (s scope) sequence(e ast.Expr) (sequence, *Fallback) {
 	if !ok || f.Type != event.Strings {
 		return nil, s.cannot(e, "a computed list has no closure")
 	}
-	m, ok := s.memos[f.Name]
-	if !ok {
-		m = len(s.memos)
-		s.memos[f.Name] = m
-	}
-	get := f.Strings
+	m, get := s.memo(f.Name), f.Strings
 	return func(f *frame) []string {
-		if f.memoGen[m] != f.gen {
-			f.memo[m], f.memoGen[m] = get(f.event), f.gen
+		c := &f.memo[m]
+		if c.gen != f.gen {
+			c.list, c.gen = get(f.event), f.gen
+			f.memoised = true
 		}
-		return f.memo[m]
+		return c.list
 	}, nil
 }
 

@@ -95,9 +95,9 @@ type Event struct {
 	Cloud CloudCall
 }
 
-// Reset empties e for reuse and keeps the capacity of its slices. Each part is
-// cleared where it stands: copies of an Event would cost more than reading a
-// short record.
+// Reset empties e for reuse and keeps the capacity of its slices, but nothing
+// that they held. Each part is cleared where it stands: copies of an Event
+// would cost more than reading a short record.
 func (e *Event) Reset() {
 	e.ID, e.Session = ID{}, ID{}
 	e.Kind, e.Source, e.Cluster, e.Pos = KindUnknown, SourceUnknown, "", Position{}
@@ -106,13 +106,6 @@ func (e *Event) Reset() {
 	e.K8s.reset()
 	e.Cloud.reset()
 	e.Facts.reset()
-}
-
-// emptied returns s with no elements and its capacity. The elements are cleared,
-// because a string kept in spare capacity keeps a whole chunk of input in memory.
-func emptied[T any](s []T) []T {
-	clear(s)
-	return s[:0]
 }
 
 // ActorKind classes an actor by how it authenticated, never by a name anyone
@@ -184,7 +177,16 @@ type Actor struct {
 }
 
 func (a *Actor) reset() {
-	groups, impersonated, forged := emptied(a.Groups), emptied(a.ImpersonatedGroups), emptied(a.ForgedIPs)
+	// The decoders take the last of the addresses off ForgedIPs.
+	groups, impersonated, forged := emptied(a.Groups), emptied(a.ImpersonatedGroups), emptied(a.ForgedIPs[:cap(a.ForgedIPs)])
 	*a = Actor{}
 	a.Groups, a.ImpersonatedGroups, a.ForgedIPs = groups, impersonated, forged
+}
+
+// emptied returns s without its elements but with its memory. The elements are
+// cleared: an event that waits to be used again would otherwise hold on to the
+// chunk of input that their strings stand in, and thousands wait.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
 }

@@ -47,6 +47,9 @@ func TestResetLeavesNothing(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Error(diff)
 	}
+	if g := got.Actor.Groups[:2]; g[0] != "" || g[1] != "" {
+		t.Errorf("Reset holds on to strings: %q", g)
+	}
 	if cap(got.Actor.Groups) == 0 || cap(got.K8s.Object.Containers) == 0 || cap(got.Facts.Grants.Powers) == 0 {
 		t.Error("Reset dropped the memory of slices")
 	}

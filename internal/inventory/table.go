@@ -8,10 +8,11 @@ type table[V any] struct {
 	max     int
 	ttl     int64 // nanoseconds
 	index   map[event.ID]*entry[V]
-	root    entry[V] // sentinel of a ring; root.next is the longest unused
-	evicted uint64   // for space
-	expired uint64   // for age
-	onDrop  func(V)  // called with a value that goes or is replaced; nil is none
+	root    entry[V]  // sentinel of a ring; root.next is the longest unused
+	free    *entry[V] // dropped entries, to be used again; linked by next
+	evicted uint64    // for space
+	expired uint64    // for age
+	onDrop  func(V)   // called with a value that goes or is replaced; nil is none
 }
 
 type entry[V any] struct {
@@ -36,7 +37,7 @@ func (t *table[V]) peek(k event.ID) (V, bool) {
 }
 
 // get returns the place of the value and marks it used at now, nil when absent.
-// The place stays valid while the entry does.
+// The place is valid until the entry is dropped; then another may take it.
 func (t *table[V]) get(k event.ID, now int64) *V {
 	e := t.index[k]
 	if e == nil {
@@ -63,7 +64,13 @@ func (t *table[V]) put(k event.ID, now int64, v V) *V {
 		t.drop(t.root.next)
 		t.evicted++
 	}
-	e := &entry[V]{key: k, at: now, val: v}
+	e := t.free
+	if e == nil {
+		e = &entry[V]{}
+	} else {
+		t.free = e.next
+	}
+	e.key, e.at, e.val = k, now, v
 	t.index[k] = e
 	t.append(e)
 	return &e.val
@@ -98,6 +105,8 @@ func (t *table[V]) drop(e *entry[V]) {
 	}
 	e.unlink()
 	delete(t.index, e.key)
+	*e = entry[V]{next: t.free}
+	t.free = e
 }
 
 func (t *table[V]) append(e *entry[V]) {

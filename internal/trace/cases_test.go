@@ -71,7 +71,7 @@ func TestLinkBeforeFlag(t *testing.T) {
 	}
 }
 
-func idFor(unit string) TraceID { return idOfUnit(id(unit)) }
+func idFor(unit string) TraceID { return idOfUnit(new(event.Hasher), id(unit)) }
 
 // TestEffectBeforeCause: what a unit did before its first flag, and who touched
 // a unit after its last, is not pulled in.

@@ -128,7 +128,7 @@ func (s *restorer) readUnit() {
 	t.enter(i, tr)
 	s.readEvidence(t.evid.at(u.evid))
 	if t.evid.at(u.evid).flagged {
-		t.byID[idOfUnit(key)] = i
+		t.byID[idOfUnit(&t.hasher, key)] = i
 	}
 }
 

@@ -125,7 +125,8 @@ func (t *Tracer) compareTallies(a, b tally) int {
 // first seen in the order of the matrix; tactics in between may be missing.
 // Tactics first seen at the same time may come in either order.
 func longestChain(tactics uint16, first *[event.TacticCount]int64) int {
-	var order []int
+	var room [event.TacticCount]int
+	order := room[:0]
 	for k := range first {
 		if tactics>>k&1 == 1 {
 			order = append(order, k)
@@ -247,10 +248,9 @@ func (t *Tracer) setOrigin(x *record, origin uint32) {
 		return
 	}
 	t.evidenceOf(origin).alpha = 1
-	queue := append(t.queue[len(t.queue):], origin)
-	for len(queue) > 0 {
-		i := queue[0]
-		queue = queue[1:]
+	queue := append(t.reached[:0], origin)
+	for at := 0; at < len(queue); at++ {
+		i := queue[at]
 		a := t.evidenceOf(i)
 		for l := a.links; l != 0; {
 			o := t.open.at(l)
@@ -262,6 +262,7 @@ func (t *Tracer) setOrigin(x *record, origin uint32) {
 			l = o.next(i)
 		}
 	}
+	t.reached = queue[:0]
 	for _, m := range x.members {
 		e := t.evidenceOf(m)
 		e.alpha = max(e.alpha, affinityFloor)

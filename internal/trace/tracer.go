@@ -39,6 +39,7 @@ type Tracer struct {
 
 	// Scratch of one step, empty between steps.
 	queue   []uint32  // units whose evidence changed
+	reached []uint32  // units whose affinity changed
 	touched []uint32  // traces to score again
 	merged  []TraceID // younger ids to report
 	tallies []tally
@@ -139,7 +140,7 @@ func (t *Tracer) markFlagged(i, tr uint32, f *Flag) {
 	e := t.evidenceOf(i)
 	if !e.flagged {
 		e.flagged, e.first, e.last = true, f.Time, f.Time
-		t.byID[idOfUnit(f.Unit)] = i
+		t.byID[idOfUnit(&t.hasher, f.Unit)] = i
 	}
 	e.first, e.last = min(e.first, f.Time), max(e.last, f.Time)
 	x := t.traces.at(tr)
@@ -166,8 +167,8 @@ func (t *Tracer) flagHash(f *Flag) uint64 {
 	return binary.LittleEndian.Uint64(id[:8])
 }
 
-func idOfUnit(u UnitID) TraceID {
-	var h event.Hasher
+func idOfUnit(h *event.Hasher, u UnitID) TraceID {
+	h.Reset()
 	h.Str("trace")
 	h.Str(string(u[:]))
 	return TraceID(h.Sum())
@@ -179,7 +180,7 @@ func (t *Tracer) idOf(tr uint32) TraceID {
 	if x.oldest == 0 {
 		return TraceID{}
 	}
-	return idOfUnit(t.units.at(x.oldest).key)
+	return idOfUnit(&t.hasher, t.units.at(x.oldest).key)
 }
 
 // nameOf returns the id of a trace that is about to be told to someone.
@@ -426,7 +427,7 @@ func (t *Tracer) evictTrace(tr uint32) {
 			l = next
 		}
 		if e.flagged {
-			delete(t.byID, idOfUnit(u.key))
+			delete(t.byID, idOfUnit(&t.hasher, u.key))
 		}
 		t.evid.release(u.evid)
 		u.evid, u.trace = 0, 0

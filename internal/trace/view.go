@@ -188,7 +188,7 @@ func (t *Tracer) viewUnits(x *record, out *Trace) {
 			out.First, out.Last = e.first, e.last
 		}
 		out.First, out.Last = min(out.First, e.first), max(out.Last, e.last)
-		if id := idOfUnit(t.units.at(m).key); id != out.ID && e.named && len(out.MergedFrom) < maxMergedFrom {
+		if id := idOfUnit(&t.hasher, t.units.at(m).key); id != out.ID && e.named && len(out.MergedFrom) < maxMergedFrom {
 			out.MergedFrom = append(out.MergedFrom, id)
 		}
 	}
