@@ -36,7 +36,7 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	o.Label = g.keep(c.IssuedRole)
 	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
 	l.IssuedToPod = g.keep(podOf(c))
-	o.Lineage = l
+	o.Lineage = &l
 	return o
 }
 
@@ -68,10 +68,10 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 		o, ok := g.origins.get(k)
 		if !ok {
 			o = s.originOf(e)
-			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
+			o.Lineage = &lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
 			g.origins.put(k, o)
 		}
-		s.Lineage = o.Lineage
+		s.Lineage = *o.Lineage
 		if o.Unit != s.Unit {
 			g.link(s, o.Unit, Link{Type: LinkSameCredential, Grade: Strong, Strength: weightForeign, Label: s.Lineage.IssuedToPod})
 		}

@@ -106,21 +106,14 @@ func (c *Collector) eachFlag(of TraceOf, f func([]byte) error) error {
 	if c.spool.err != nil {
 		return c.spool.err
 	}
-	var buf, line []byte
-	for i := range c.spool.index {
-		b, err := c.spool.raw(uint64(i), buf)
-		if err != nil {
-			return err
-		}
-		id, _ := of.TraceID(c.spool.index[i].unit)
+	var line []byte
+	return c.spool.each(func(unit event.ID, b []byte) error {
+		id, _ := of.TraceID(unit)
 		line = append(line[:0], b[:len(b)-1]...)
 		line = append(line, `,"trace":"`...)
 		line = append(append(line, id.String()...), `"}`...)
-		if err := f(line); err != nil {
-			return fmt.Errorf("writing flag %d: %w", i, err)
-		}
-	}
-	return nil
+		return f(line)
+	})
 }
 
 // Result is the whole outcome of a replay as one JSON object.
