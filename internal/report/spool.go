@@ -82,7 +82,7 @@ func (s *spool) ReadAt(p []byte, at int64) (n int, err error) {
 			return n, fmt.Errorf("reading flags from a temporary file: %w", err)
 		}
 	}
-	if at += int64(n) - s.size; at <= int64(len(s.mem)) {
+	if at += int64(n) - s.size; at >= 0 && at < int64(len(s.mem)) {
 		n += copy(p[n:], s.mem[at:])
 	}
 	if n < len(p) {
