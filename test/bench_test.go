@@ -8,74 +8,35 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/pipeline"
 	"github.com/clew-sec/clew/internal/source/file"
+	"github.com/clew-sec/clew/test/amplify"
 )
 
-var timestamp = regexp.MustCompile(`"(requestReceivedTimestamp|stageTimestamp)":"([^"]+)"`)
-
-// amplify writes at least size bytes of real audit events to w: the recordings
-// over and over, each round moved on in time, so that every event is a new one.
-func amplify(tb testing.TB, w io.Writer, size int) (events int) {
+// amplified returns at least size bytes of real audit events, one a line.
+func amplified(tb testing.TB, size int64) (log []byte, events int) {
 	tb.Helper()
-	lines := realEvents(tb)
-	const round = 20 * time.Minute
-	written := 0
-	for n := 0; written < size; n++ {
-		for _, line := range lines {
-			out := timestamp.ReplaceAllFunc(line, func(m []byte) []byte {
-				g := timestamp.FindSubmatch(m)
-				at, err := time.Parse(time.RFC3339Nano, string(g[2]))
-				if err != nil {
-					tb.Fatal(err)
-				}
-				return []byte(`"` + string(g[1]) + `":"` + at.Add(time.Duration(n)*round).Format("2006-01-02T15:04:05.000000Z") + `"`)
-			})
-			k, err := w.Write(append(out, '\n'))
-			if err != nil {
-				tb.Fatal(err)
-			}
-			written += k
-			events++
-		}
-	}
-	return events
+	var b bytes.Buffer
+	events = writeAmplified(tb, &b, size)
+	return b.Bytes(), events
 }
 
-// realEvents returns the events of the recorded cluster as they came from the
-// API server, in file order.
-func realEvents(tb testing.TB) [][]byte {
+func writeAmplified(tb testing.TB, w io.Writer, size int64) (events int) {
 	tb.Helper()
-	paths, err := file.Expand([]string{"recordings/real/cluster-1.36.jsonl.gz", "recordings/real/benign"})
+	rs, err := amplify.Read("recordings/real/cluster-1.36.jsonl.gz", "recordings/real/benign")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var out [][]byte
-	for _, path := range paths {
-		if filepath.Ext(path) != ".gz" {
-			continue
-		}
-		r, err := file.Open(path)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for rec, err := r.Next(); !errors.Is(err, io.EOF); rec, err = r.Next() {
-			if err != nil {
-				tb.Fatal(err)
-			}
-			out = append(out, rec.Raw)
-		}
-		r.Close()
+	if events, err = rs.Write(w, size, false); err != nil {
+		tb.Fatal(err)
 	}
-	return out
+	return events
 }
 
 // discard is a sink that keeps nothing.
@@ -103,8 +64,7 @@ func (d *discard) get() *event.Event {
 // whole engine with all rules on one goroutine, without output: the figure of
 // docs/performance.md.
 func BenchmarkEngine(b *testing.B) {
-	var buf bytes.Buffer
-	events := amplify(b, &buf, 64<<20)
+	log, events := amplified(b, 64<<20)
 	set := compiled(b)
 	b.ReportAllocs()
 	started := cpuNanos()
@@ -112,7 +72,7 @@ func BenchmarkEngine(b *testing.B) {
 		sink := &discard{}
 		eng := engine.New(engine.Config{}, set, sink)
 		decoder := pipeline.NewDecoder()
-		r := file.NewReader("bench", bytes.NewReader(buf.Bytes()))
+		r := file.NewReader("bench", bytes.NewReader(log))
 		for {
 			rec, err := r.Next()
 			if errors.Is(err, io.EOF) {
@@ -162,7 +122,7 @@ func TestReplayIsFlatInMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		w := bufio.NewWriter(f)
-		amplify(t, w, size)
+		writeAmplified(t, w, int64(size))
 		if err := w.Flush(); err != nil {
 			t.Fatal(err)
 		}

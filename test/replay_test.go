@@ -31,7 +31,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite golden files from what the co
 
 // shipped compiles the shipped rules once; that takes a second.
 var shipped = sync.OnceValues(func() (*detect.Set, error) {
-	pack, err := rule.Load(rules.FS, matrix.Load())
+	pack, err := rule.Load(matrix.Load(), rules.FS)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (p *Packs) load(c Content) (*rule.Pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rule.LoadAll(layers, c.Catalogue)
+	return rule.Load(c.Catalogue, layers...)
 }
 
 // PackRules returns what MatrixDeps.Rules needs, from the content given. Rules

@@ -32,6 +32,7 @@ type replay struct {
 	packs        Packs
 	output       string
 	minScore     float64
+	hideInfo     bool // table without --min-score: leave out what scores 0
 	since, until string
 	suppressions string
 	stats        bool
@@ -67,7 +68,7 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&c.output, "output", "o", "table", "output format: table, json or jsonl")
-	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this score, 0-100")
+	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this score, 0-100; a table leaves out traces that only inform unless this says 0")
 	f.StringVar(&c.since, "since", "", "raise flags only from this time on: RFC 3339, a date, or a duration before now (24h)")
 	f.StringVar(&c.until, "until", "", "ignore events after this time: as --since")
 	f.StringVar(&c.suppressions, "suppressions", "", "YAML `FILE` with shapes of traces that are known to be benign")
@@ -78,6 +79,7 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 }
 
 func (c *replay) run(cmd *cobra.Command, args []string) error {
+	c.hideInfo = c.output == "table" && !cmd.Flags().Changed("min-score")
 	cfg, err := c.config()
 	if err != nil {
 		return err
@@ -177,12 +179,15 @@ func (c *replay) timeFlag(name, s string) (int64, error) {
 }
 
 func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Engine, traces []trace.Trace, totals pipeline.Totals) error {
-	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool { return t.Score.Float() < c.minScore })
+	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
+		return t.Score.Float() < c.minScore || c.hideInfo && t.Score == 0
+	})
 	described, err := collector.Describe(shown)
 	if err != nil {
 		return fmt.Errorf("describing traces: %w", err)
 	}
 	sum := summary(traces, totals)
+	sum.Hidden = len(traces) - len(shown)
 	switch c.output {
 	case "json":
 		return collector.WriteJSON(w, eng, described, sum)

@@ -64,7 +64,7 @@ func (s *setUnderTest) want(e *event.Event) []int32 {
 // TestEvalAgreesWithCEL is the differential test: index and closures against
 // cel-go on every rule, for events made for each rule in turn.
 func TestEvalAgreesWithCEL(t *testing.T) {
-	pack, err := rule.Load(rules.FS, nil)
+	pack, err := rule.Load(nil, rules.FS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -175,7 +175,7 @@ func (x *Engine) flag(i int32, unit event.ID, e *event.Event) {
 		return
 	}
 	x.stats.Flags++
-	x.graph.MarkFlagged(unit)
+	x.graph.MarkFlagged(unit, e.ID, r.Severity)
 	x.stats.RuleHits[i]++
 	ref := x.sink.Flag(Flag{Rule: i, Unit: unit, Event: e})
 	x.tracer.Flag(trace.Flag{

@@ -36,8 +36,10 @@ type CloudCall struct {
 	ManagementEvent bool
 }
 
-func (c *CloudCall) reset() CloudCall {
-	return CloudCall{Resources: emptied(c.Resources), Params: emptied(c.Params), Results: emptied(c.Results), Delegation: emptied(c.Delegation)}
+func (c *CloudCall) reset() {
+	resources, params, results, delegation := c.Resources[:0], c.Params[:0], c.Results[:0], c.Delegation[:0]
+	*c = CloudCall{}
+	c.Resources, c.Params, c.Results, c.Delegation = resources, params, results, delegation
 }
 
 // Succeeded reports whether the provider did what was asked.

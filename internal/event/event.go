@@ -72,6 +72,9 @@ type Position struct {
 
 // Event is one observed activity, normalised. Exactly one of the plane
 // sections (K8s, Cloud) is meaningful, as Kind says; Actor and Facts serve both.
+//
+// An Event is large (4 KiB), most of it the two bodies of a request. It is
+// passed by pointer, reused, and what every event has stands in front.
 type Event struct {
 	ID       ID     // derived from the record's content, see ID
 	Kind     Kind   //
@@ -87,23 +90,22 @@ type Event struct {
 	Session ID
 
 	Actor Actor
+	Facts Facts // what inventory and graph knew at this event's time; empty until they ran
 	K8s   Request
 	Cloud CloudCall
-	Facts Facts // what inventory and graph knew at this event's time; empty until they ran
 }
 
-// Reset empties e for reuse and keeps the capacity of its slices.
+// Reset empties e for reuse and keeps the capacity of its slices. Each part is
+// cleared where it stands: copies of an Event would cost more than reading a
+// short record.
 func (e *Event) Reset() {
-	a, k, c, f := e.Actor.reset(), e.K8s.reset(), e.Cloud.reset(), e.Facts.reset()
-	*e = Event{Actor: a, K8s: k, Cloud: c, Facts: f}
-}
-
-// emptied returns s with no elements and its capacity. What the elements pointed
-// to is let go: an event that is used over and over must not keep every record
-// it once held in memory.
-func emptied[T any](s []T) []T {
-	clear(s)
-	return s[:0]
+	e.ID, e.Session = ID{}, ID{}
+	e.Kind, e.Source, e.Cluster, e.Pos = KindUnknown, SourceUnknown, "", Position{}
+	e.Time, e.Received = 0, 0
+	e.Actor.reset()
+	e.K8s.reset()
+	e.Cloud.reset()
+	e.Facts.reset()
 }
 
 // ActorKind classes an actor by how it authenticated, never by a name anyone
@@ -174,6 +176,8 @@ type Actor struct {
 	Agent     string   // user agent, client-supplied
 }
 
-func (a *Actor) reset() Actor {
-	return Actor{Groups: emptied(a.Groups), ImpersonatedGroups: emptied(a.ImpersonatedGroups), ForgedIPs: emptied(a.ForgedIPs)}
+func (a *Actor) reset() {
+	groups, impersonated, forged := a.Groups[:0], a.ImpersonatedGroups[:0], a.ForgedIPs[:0]
+	*a = Actor{}
+	a.Groups, a.ImpersonatedGroups, a.ForgedIPs = groups, impersonated, forged
 }

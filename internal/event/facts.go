@@ -114,12 +114,21 @@ type GrantFacts struct {
 	WebhookChart bool // service and namespace were created by the same identity in this log
 }
 
-func (f *Facts) reset() Facts {
-	return Facts{
-		Actor:  ActorFacts{AgeS: -1, GrantAgeS: -1, NetworkAgeS: -1},
-		Target: TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: emptied(f.Target.HostPaths)},
-		Change: ChangeFacts{InjectorAgeS: -1, ImagesAdded: emptied(f.Change.ImagesAdded), ContainersAdded: emptied(f.Change.ContainersAdded),
-			Injected: emptied(f.Change.Injected), InjectedBy: emptied(f.Change.InjectedBy)},
-		Grants: GrantFacts{WebhookAgeS: -1, Powers: emptied(f.Grants.Powers), NewPowers: emptied(f.Grants.NewPowers)},
-	}
+func (f *Facts) reset() {
+	t, c, g := &f.Target, &f.Change, &f.Grants
+	f.SessionEnd, f.Cascade = false, false
+	f.Actor = ActorFacts{}
+	f.Actor.AgeS, f.Actor.GrantAgeS, f.Actor.NetworkAgeS = -1, -1, -1
+
+	hostPaths := t.HostPaths[:0]
+	*t = TargetFacts{}
+	t.AgeS, t.NamespaceAgeS, t.HostPaths = -1, -1, hostPaths
+
+	images, containers, injected, by := c.ImagesAdded[:0], c.ContainersAdded[:0], c.Injected[:0], c.InjectedBy[:0]
+	*c = ChangeFacts{}
+	c.InjectorAgeS, c.ImagesAdded, c.ContainersAdded, c.Injected, c.InjectedBy = -1, images, containers, injected, by
+
+	powers, fresh := g.Powers[:0], g.NewPowers[:0]
+	*g = GrantFacts{}
+	g.WebhookAgeS, g.Powers, g.NewPowers = -1, powers, fresh
 }

@@ -72,6 +72,7 @@ type Graph struct {
 	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
 
 	charts   recent[event.ID, bool] // webhook configuration → came with its service and namespace
+	weighty  recent[event.ID, bool] // events that raised a flag of medium severity or above
 	policies []policy
 
 	swept   int64 // event time of the last sweep
@@ -89,7 +90,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
-		charts: newRecent[event.ID, bool](n / 8),
+		charts: newRecent[event.ID, bool](n / 8), weighty: newRecent[event.ID, bool](n / 8),
 	}
 }
 
@@ -219,8 +220,12 @@ func (g *Graph) sweep(now int64) {
 }
 
 // MarkFlagged keeps the entities of a unit that holds a flag, so that a slow
-// story does not lose its beginning.
-func (g *Graph) MarkFlagged(unit event.ID) {
+// story does not lose its beginning, and remembers events that were of medium
+// weight or more.
+func (g *Graph) MarkFlagged(unit, flagged event.ID, severity event.Severity) {
+	if severity >= event.Medium {
+		g.weighty.put(flagged, true)
+	}
 	if ref, ok := g.table.Get(unit); ok {
 		g.table.MarkFlagged(ref)
 	}
@@ -236,9 +241,9 @@ func (g *Graph) link(s *session, from event.ID, l Link) {
 	g.links = append(g.links, l)
 }
 
-// linkTo records that the session led to another unit, once per session.
+// linkTo records that the session led to another unit.
 func (g *Graph) linkTo(s *session, to event.ID, l Link) {
-	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.linkOnce(to) {
+	if s.Barrier || to == s.Unit || to == (event.ID{}) || !s.due(to, l.Type, s.Last) {
 		return
 	}
 	l.From, l.To, l.Time = s.Unit, to, s.Last

@@ -87,6 +87,6 @@ const (
 	weightSameUser  = 0.45
 	weightForeign   = 0.8
 	weightFetched   = 0.6
-	weightOrdinary  = 0.5 // a grant by an administrator
+	weightMade      = 0.5 // whoever made a Secret rather than read it
 	weightByAccount = 0.5 // only the service account is known
 )

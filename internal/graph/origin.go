@@ -86,7 +86,7 @@ func (g *Graph) linkSecret(s *session, namespace, name string) {
 		l := Link{Type: LinkSecret, Grade: Exact, Strength: weightExact, Label: namespace + "/" + name, Candidates: len(from)}
 		switch {
 		case o.Made:
-			l.Type = LinkMadeSecret
+			l.Type, l.Grade, l.Strength = LinkMadeSecret, Strong, weightMade
 		case o.Listed:
 			l.Grade, l.Strength = Strong, weightListed
 		}
@@ -182,6 +182,11 @@ func (g *Graph) noteCSR(s *session, e *event.Event) {
 	g.origins.put(g.key("X509SHA256="+hex.EncodeToString(sum[:])), o)
 }
 
+// linkedFrom reports whether this event has shown a more exact link from unit.
+func (g *Graph) linkedFrom(unit event.ID) bool {
+	return slices.ContainsFunc(g.links, func(l Link) bool { return l.From == unit })
+}
+
 // peer is a session as others of its credential see it.
 type peer struct {
 	Base, Unit       event.ID
@@ -193,7 +198,7 @@ type peer struct {
 func (g *Graph) linkSameCredential(s *session, e *event.Event) {
 	others, _ := g.byCred.get(s.Cred)
 	for _, o := range others {
-		if o.Barrier || s.Barrier || o.Unit == s.Unit {
+		if o.Barrier || s.Barrier || o.Unit == s.Unit || g.linkedFrom(o.Unit) {
 			continue
 		}
 		l := Link{Type: LinkSameCredential, Grade: Exact, Strength: weightExact, Label: e.Actor.Credential}

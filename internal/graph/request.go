@@ -18,7 +18,7 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 		return
 	}
 	if enters(r) {
-		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(r.Namespace + "/" + r.Name)})
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(enteredPod(r))})
 		return
 	}
 	if r.Mutates() {
@@ -68,13 +68,19 @@ func proxiedPod(path string) string {
 	return namespace + "/" + pod
 }
 
-func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
-	namespace, name := r.Namespace, r.Name
-	if r.Resource == "nodes" {
-		namespace, name, _ = strings.Cut(proxiedPod(r.ProxyPath), "/")
-	} else if r.Subresource == "proxy" {
-		name = proxiedName(name)
+// enteredPod returns "namespace/pod" of the pod a request enters.
+func enteredPod(r *event.Request) string {
+	switch {
+	case r.Resource == "nodes":
+		return proxiedPod(r.ProxyPath)
+	case r.Subresource == "proxy":
+		return r.Namespace + "/" + proxiedName(r.Name)
 	}
+	return r.Namespace + "/" + r.Name
+}
+
+func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
+	namespace, name, _ := strings.Cut(enteredPod(r), "/")
 	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
 	if !ok {
 		return event.ID{}
@@ -108,20 +114,21 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 	f.GrantAgeS = int((e.Time - by.Time) / 1e9)
 	unit := g.sessionUnit(by.Session)
 	f.SelfGranted = s.grantedItself(unit, by.User)
-	if s.linkOnce(unit) {
-		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: g.grantWeight(by, f.SelfGranted), Label: g.keep(grant.String())})
+	if g.tellsOf(by, f.SelfGranted) && s.due(unit, LinkGrant, e.Time) {
+		g.link(s, unit, Link{Type: LinkGrant, Grade: Strong, Strength: weightExact, Label: g.keep(grant.String())})
 	}
 }
 
-// grantWeight says how much a grant ties its maker to whoever needs it. What an
+// tellsOf reports whether a grant ties its maker to whoever needs it. What an
 // administrator gives to a team is no story; what a suspect credential, a
-// service account or the user itself gives is. An ordinary grant joins only when
-// something of medium weight is near.
-func (g *Graph) grantWeight(by inventory.Origin, selfGranted bool) float64 {
+// service account or the user itself gives is, and so is a grant that was
+// flagged when it was made.
+func (g *Graph) tellsOf(by inventory.Origin, selfGranted bool) bool {
 	if selfGranted || strings.HasPrefix(by.User, serviceAccountPrefix) || g.suspect(by.Session) {
-		return weightExact
+		return true
 	}
-	return weightOrdinary
+	flagged, _ := g.weighty.get(by.Event)
+	return flagged
 }
 
 // suspect reports whether a session was known to be suspect when it began.

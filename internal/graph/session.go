@@ -12,7 +12,7 @@ import (
 const sessionIdleNanos = int64(3600e9)
 
 // maxAncestors bounds how far up a session remembers what led to it; maxLinked
-// how many units it remembers having linked to.
+// how many links it remembers.
 const (
 	maxAncestors = 8
 	maxLinked    = 64
@@ -36,7 +36,7 @@ type session struct {
 	Lineage   lineage
 	Ancestors []event.ID // units that led here, nearest first
 	Users     []string   // their users
-	Linked    []event.ID // units it was linked to, newest last
+	Linked    []linked   // links it was part of, newest last
 }
 
 // lineage is what is known of how the session's credential came to be.
@@ -117,15 +117,35 @@ func (g *Graph) sessionKey(base event.ID, start int64) event.ID {
 	return g.hash.Sum()
 }
 
-// linkOnce reports whether s was not linked with unit lately, and notes it.
-func (s *session) linkOnce(unit event.ID) bool {
-	if slices.Contains(s.Linked, unit) {
-		return false
+// linked is a link a session was part of lately.
+type linked struct {
+	Unit event.ID
+	Type LinkType
+	Last int64
+}
+
+// relinkAfter is how often, in event time, the same link is reported again. A
+// later act can be what carries evidence on, so once is not enough.
+const relinkAfter = int64(10e9)
+
+// due reports whether a link between s and unit is to be reported now, and
+// notes it.
+func (s *session) due(unit event.ID, typ LinkType, now int64) bool {
+	for i := range s.Linked {
+		l := &s.Linked[i]
+		if l.Unit != unit || l.Type != typ {
+			continue
+		}
+		if now-l.Last < relinkAfter {
+			return false
+		}
+		l.Last = now
+		return true
 	}
 	if len(s.Linked) >= maxLinked {
 		s.Linked = append(s.Linked[:0], s.Linked[maxLinked/2:]...)
 	}
-	s.Linked = append(s.Linked, unit)
+	s.Linked = append(s.Linked, linked{unit, typ, now})
 	return true
 }
 

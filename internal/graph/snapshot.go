@@ -18,6 +18,7 @@ type state struct {
 	Fetched  recent[event.ID, origin]
 	Access   recent[event.ID, origin]
 	Charts   recent[event.ID, bool]
+	Weighty  recent[event.ID, bool]
 	Policies []policy
 	Swept    int64
 }
@@ -25,7 +26,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -53,6 +54,7 @@ func (g *Graph) Restore(r io.Reader) error {
 	g.fetched.restore(s.Fetched)
 	g.access.restore(s.Access)
 	g.charts.restore(s.Charts)
+	g.weighty.restore(s.Weighty)
 	g.policies, g.swept = s.Policies, s.Swept
 	return nil
 }

@@ -148,6 +148,7 @@ func (m *merger) advance(in *input) bool {
 		if !errors.Is(err, io.EOF) {
 			m.badFile(err)
 		}
+		m.r.totals.Skipped += int64(in.reader.Skipped())
 		m.r.noteRead(in.path)
 		_ = in.reader.Close() // read only
 		return false

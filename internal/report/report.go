@@ -130,6 +130,7 @@ type Totals struct {
 	Repeats    int64 `json:"repeats"`
 	Traces     int   `json:"traces"`
 	Alerts     int   `json:"alerts"`
+	Hidden     int   `json:"hidden"` // traces left out of the output by score
 }
 
 // WriteJSON writes one indented object with traces, flags and totals.

@@ -47,7 +47,7 @@ func (t Table) trace(b *bytes.Buffer, x *Trace) {
 		tactics[i] = k.String()
 	}
 	t.wrapped(b, "  ", strings.Join(tactics, " → "))
-	fmt.Fprintf(b, "  id %s\n", x.ID)
+	fmt.Fprintf(b, "  id %s  fingerprint %s\n", x.ID, x.Fingerprint)
 	for _, u := range x.Units {
 		fmt.Fprintf(b, "  %s = %s\n", u.Name, who(u))
 	}
@@ -57,6 +57,9 @@ func (t Table) trace(b *bytes.Buffer, x *Trace) {
 }
 
 func who(u Unit) string {
+	if u.Object != "" {
+		return u.Object
+	}
 	s := u.User
 	if s == "" {
 		s = "unauthenticated"
@@ -121,6 +124,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	add(x.Late, "too late for their place")
 	add(x.Cascades, "deletions folded into their cause")
 	add(x.Repeats, "repeats counted on an earlier flag")
+	add(int64(x.Hidden), "traces of lower score not shown")
 	if len(notes) > 0 {
 		fmt.Fprintln(b, strings.Join(notes, ", "))
 	}

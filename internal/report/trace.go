@@ -20,12 +20,16 @@ type Trace struct {
 	Tactics    []event.Tactic `json:"tactics"` // in the order of their first flag
 	Planes     []string       `json:"planes"`
 	Flags      []TraceFlag    `json:"flags"` // one row a kind, in causal order: oldest first
-	Units      []Unit         `json:"units"` // where the flags happened, oldest first
+	Units      []Unit         `json:"units"` // where the flags happened, oldest first; then what links lead through
 	Links      []Link         `json:"links"` // why they belong together
 	First      string         `json:"first"`
 	Last       string         `json:"last"`
 	SeeAlso    []string       `json:"seeAlso,omitempty"`    // traces not merged because of the size limit
 	MergedFrom []string       `json:"mergedFrom,omitempty"` // ids that lead here
+
+	// Fingerprint is the shape of the trace's first unit, for a suppression
+	// (docs/suppressions.md). The other units have their own.
+	Fingerprint event.ID `json:"fingerprint"`
 }
 
 // TraceFlag is what one rule says in a trace.
@@ -57,11 +61,15 @@ type Unit struct {
 	User string `json:"user"`
 	IP   string `json:"sourceIP,omitempty"`
 	Pod  string `json:"pod,omitempty"`
+	// Object names a unit without flags that a link leads through.
+	Object string `json:"object,omitempty"`
+
+	Fingerprint event.ID `json:"fingerprint,omitzero"` // shape, for a suppression of its flags
 }
 
 // Link is a cause that joins two units.
 type Link struct {
-	From  string      `json:"from"` // letter, or "" for a unit without flags
+	From  string      `json:"from"` // letter of a unit
 	To    string      `json:"to"`
 	Type  string      `json:"type"`
 	Grade graph.Grade `json:"grade"`
@@ -73,7 +81,7 @@ type Link struct {
 func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
-		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
+		Fingerprint: t.Fingerprint, First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
 	}
 	names := unitNames(t.Flagged)
 	for i, u := range t.Flagged {
@@ -81,6 +89,7 @@ func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 		if err != nil {
 			return out, err
 		}
+		unit.Fingerprint = u.Fingerprint
 		out.Units = append(out.Units, unit)
 	}
 	for i := range t.Kinds {
@@ -97,6 +106,7 @@ func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 	}
 	slices.SortStableFunc(out.Flags, func(a, b TraceFlag) int { return cmp.Compare(a.firstNanos, b.firstNanos) })
 	slices.Sort(out.Techniques)
+	out.nameThrough(t.Links, names)
 	for _, l := range t.Links {
 		out.Links = append(out.Links, Link{
 			From: names[l.From], To: names[l.To], Type: l.Type.String(), Grade: l.Grade, Label: clean(l.Label), First: formatTime(l.First),
@@ -126,6 +136,32 @@ func newTraceFlag(k *trace.Kind, names map[trace.UnitID]string, s *spool) (Trace
 	out.Title, out.Message, out.File, out.Line, out.Event, out.Entity = f.Title, f.Message, f.File, f.Line, f.Event, f.Entity
 	out.Unit = names[k.Evidence[0].Unit]
 	return out, nil
+}
+
+// nameThrough adds the units without flags that links lead through, named by
+// the link that says what they are.
+func (t *Trace) nameThrough(links []trace.Edge, names map[trace.UnitID]string) {
+	add := func(id trace.UnitID, object string) {
+		if _, ok := names[id]; ok || object == "" {
+			return
+		}
+		names[id] = unitName(len(t.Units))
+		t.Units = append(t.Units, Unit{Name: names[id], Object: clean(object)})
+	}
+	for _, l := range links {
+		switch l.Type {
+		case graph.LinkExec:
+			add(l.To, "pod "+l.Label)
+		case graph.LinkCreated, graph.LinkModified:
+			add(l.To, l.Label)
+		case graph.LinkPodToken:
+			add(l.From, "pod "+l.Label)
+		}
+	}
+	for _, l := range links {
+		add(l.From, "an identity without flags")
+		add(l.To, "an identity without flags")
+	}
 }
 
 // unit says whose a unit is, from its first flag.

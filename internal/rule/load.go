@@ -39,17 +39,12 @@ func (p *Pack) Rule(id string) *Rule {
 	return &p.Rules[i]
 }
 
-// Load reads every .yaml file below fsys, lists first. Files and folders whose
-// name begins with "." or "_" are left out. The error is Problems when files are
-// wrong, and then the Pack holds what parsed; otherwise it says what could not
-// be read and the Pack is nil.
-func Load(fsys fs.FS, cat Catalogue) (*Pack, error) {
-	return LoadAll([]fs.FS{fsys}, cat)
-}
-
-// LoadAll reads several folders as one pack: a rule or list of a later one
-// replaces that of the same id or name in an earlier one.
-func LoadAll(layers []fs.FS, cat Catalogue) (*Pack, error) {
+// Load reads every .yaml file of the layers as one pack, lists first: a rule or
+// list of a later layer replaces that of the same id or name in an earlier one.
+// Files and folders whose name begins with "." or "_" are left out. The error is
+// Problems when files are wrong, and then the Pack holds what parsed; otherwise it
+// says what could not be read and the Pack is nil.
+func Load(cat Catalogue, layers ...fs.FS) (*Pack, error) {
 	l := &packLoader{cat: cat, rules: map[string]Rule{}, lists: map[string]List{}}
 	for _, fsys := range layers {
 		if err := l.readLists(fsys); err != nil {

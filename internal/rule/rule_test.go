@@ -3,7 +3,6 @@ package rule_test
 import (
 	"errors"
 	"flag"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,7 +157,7 @@ func TestLoad(t *testing.T) {
 		"k8s/good.yaml": file(good), "lists/shells.yaml": file(list), "README.md": file("x"),
 		"_drafts/x.yaml": file("["), ".hidden/x.yaml": file("["), "k8s/_x.yaml": file("["),
 	}
-	pack, err := rule.Load(base, techniques)
+	pack, err := rule.Load(techniques, base)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +165,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("pack %+v", pack)
 	}
 	over := fstest.MapFS{"good.yaml": file(strings.Replace(good, "medium", "high", 1))}
-	pack, err = rule.LoadAll([]fs.FS{base, rule.Prefixed(over, "my/rules")}, techniques)
+	pack, err = rule.Load(techniques, base, rule.Prefixed(over, "my/rules"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,11 +175,11 @@ func TestLoad(t *testing.T) {
 }
 
 func TestLoadReportsEveryFile(t *testing.T) {
-	_, err := rule.Load(fstest.MapFS{
+	_, err := rule.Load(techniques, fstest.MapFS{
 		"a/good.yaml": file(good), "b/good.yaml": file(good),
 		"c/x.yaml":          file("id: x\n  y: [\n"),
 		"lists/shells.yaml": file("name: other\nsource: s\nvalues: [a, a, 3]\n"),
-	}, techniques)
+	})
 	var problems rule.Problems
 	if !errors.As(err, &problems) {
 		t.Fatalf("got %v, want Problems", err)

@@ -287,7 +287,7 @@ func TestMaxUnits(t *testing.T) {
 
 func TestSuppression(t *testing.T) {
 	w := id("workload")
-	shape := Fingerprint("backup", []string{"backup.sh", "cron"}, w)
+	shape := fingerprint(new(event.Hasher), "backup", []string{"backup.sh", "cron"}, w)
 	cfg := small()
 	cfg.Suppressions = []Suppression{{
 		Fingerprint: shape, AllowedKinds: []string{"backup", "read secrets"}, Users: []string{"robot"},

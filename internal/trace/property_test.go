@@ -180,7 +180,7 @@ func TestRestoreAtEveryStep(t *testing.T) {
 func busy() *Tracer {
 	cfg := small()
 	cfg.SketchWidth = 16
-	cfg.Suppressions = []Suppression{{Fingerprint: Fingerprint("r", nil, id("w")), AllowedKinds: []string{"r"}, Users: []string{"x"}}}
+	cfg.Suppressions = []Suppression{{Fingerprint: fingerprint(new(event.Hasher), "r", nil, id("w")), AllowedKinds: []string{"r"}, Users: []string{"x"}}}
 	tr := New(cfg)
 	for _, s := range script(5, 80) {
 		if s.flag != nil {

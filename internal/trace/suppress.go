@@ -34,13 +34,8 @@ type suppressor struct {
 	byShape  map[event.ID][]int
 }
 
-// Fingerprint returns the shape of a trigger: its rule, the names of its
+// fingerprint returns the shape of a trigger: its rule, the names of its
 // ancestors up to the barrier, nearest first, and its workload context.
-func Fingerprint(rule string, lineage []string, context event.ID) event.ID {
-	var h event.Hasher
-	return fingerprint(&h, rule, lineage, context)
-}
-
 func fingerprint(h *event.Hasher, rule string, lineage []string, context event.ID) event.ID {
 	h.Reset()
 	h.Str(rule)

@@ -122,10 +122,7 @@ func skipValue(b []byte, i, depth int) (int, string) {
 	var objects [MaxDepth / 64]uint64
 	base := depth
 value:
-	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
-		i++
-	}
-	if i >= len(b) {
+	if i = spaceEnd(b, i); i >= len(b) {
 		return len(b), "unexpected end of input, want a value"
 	}
 	switch c := b[i]; c {
@@ -142,10 +139,7 @@ value:
 		if depth >= MaxDepth {
 			return i, "nested too deeply"
 		}
-		i++
-		for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
-			i++
-		}
+		i = spaceEnd(b, i+1)
 		if c == '[' {
 			objects[depth>>6] &^= 1 << (depth & 63)
 			depth++
@@ -173,10 +167,7 @@ after:
 	if depth == base {
 		return i, ""
 	}
-	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
-		i++
-	}
-	if i >= len(b) {
+	if i = spaceEnd(b, i); i >= len(b) {
 		return len(b), "unexpected end of input in an object or array"
 	}
 	if objects[(depth-1)>>6]>>((depth-1)&63)&1 == 0 {
@@ -199,15 +190,10 @@ after:
 	default:
 		return i, `unexpected character, want "," or "}"`
 	}
-	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
-		i++
-	}
+	i = spaceEnd(b, i)
 key:
-	if i >= len(b) {
-		return len(b), "unexpected end of input, want a key"
-	}
-	if b[i] != '"' {
-		return i, "unexpected character, want a key"
+	if i >= len(b) || b[i] != '"' {
+		return i, missing(b, i, "a key")
 	}
 	if i = plainEnd(b, i+1); i >= len(b) || b[i] != '"' {
 		end, state := stringEndSlow(b, i)
@@ -216,18 +202,27 @@ key:
 		}
 		i = end
 	}
-	i++
-	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
-		i++
-	}
-	if i >= len(b) {
-		return len(b), `unexpected end of input, want ":"`
-	}
-	if b[i] != ':' {
-		return i, `unexpected character, want ":"`
+	if i = spaceEnd(b, i+1); i >= len(b) || b[i] != ':' {
+		return i, missing(b, i, `":"`)
 	}
 	i++
 	goto value
+}
+
+// spaceEnd returns the index of the first byte from b[i] on that is no space.
+func spaceEnd(b []byte, i int) int {
+	for i < len(b) && b[i] <= ' ' && isSpace(b[i]) {
+		i++
+	}
+	return i
+}
+
+// missing says that b[i] is not what was wanted.
+func missing(b []byte, i int, want string) string {
+	if i >= len(b) {
+		return "unexpected end of input, want " + want
+	}
+	return "unexpected character, want " + want
 }
 
 // scalarEnd returns the index behind the literal or number at b[i].

@@ -53,7 +53,8 @@ func (k memberKey) list() bool  { return k >= keyRecords && k <= keyValue }
 func (k memberKey) wraps() bool { return k >= keyDetail }
 
 // keyOf returns what a key says. Keys written with escapes are not recognised:
-// no producer of these records writes them so.
+// no producer of these records writes them so. It is one long switch, which the
+// compiler makes a search by length and bytes: keys of foreign records come here.
 func keyOf(k []byte) memberKey {
 	switch string(k) {
 	case "auditID":

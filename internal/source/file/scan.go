@@ -112,29 +112,19 @@ func (s *scanner) scan(b []byte, i int) (int, outcome) {
 			if s.depth == 1 && object && !s.blind && s.member(i, c) {
 				return i + 1, scanList
 			}
-			i++
-			switch {
-			case c == '"':
-				s.state = inString
-			case c == '{' || c == '[':
-				if s.depth == maxDepth {
-					return s.fail(i-1, "nested too deeply")
+			if c != '"' {
+				switch s.begin(c) {
+				case scanDone:
+					return i + 1, scanDone
+				case scanError:
+					return i, scanError
 				}
-				object = c == '{'
-				s.push(object)
-			case c == '-' || c >= '0' && c <= '9' || c == 't' || c == 'f' || c == 'n':
-				s.state = inLiteral
-			case c == ']' && s.state == wantFirstValue:
-				if s.pop() {
-					return i, scanDone
-				}
+				i++
 				object = s.inObject()
-			default:
-				return s.fail(i-1, "expected a value")
-			}
-			if s.state != inString {
 				continue
 			}
+			i++
+			s.state = inString
 			fallthrough
 		case inString:
 			end, closed := stringEnd(b, i)
@@ -179,6 +169,29 @@ var literal = func() (t [256]bool) {
 	}
 	return t
 }()
+
+// begin enters a value that begins with c and is no string, or leaves an empty
+// array.
+func (s *scanner) begin(c byte) outcome {
+	switch {
+	case c == '{' || c == '[':
+		if s.depth == maxDepth {
+			s.reason = "nested too deeply"
+			return scanError
+		}
+		s.push(c == '{')
+	case c == '-' || c >= '0' && c <= '9' || c == 't' || c == 'f' || c == 'n':
+		s.state = inLiteral
+	case c == ']' && s.state == wantFirstValue:
+		if s.pop() {
+			return scanDone
+		}
+	default:
+		s.reason = "expected a value"
+		return scanError
+	}
+	return scanMore
+}
 
 // member handles the value of a member of the outermost object that begins
 // with c at i. It reports whether a list of records opens.
