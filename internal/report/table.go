@@ -120,6 +120,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	add(x.Unreadable, "unreadable")
 	add(int64(x.BadFiles), "files not readable at all")
 	add(x.Skipped, "not relevant")
+	add(x.Outside, "later than asked for")
 	add(x.Duplicates, "duplicates dropped")
 	add(x.Late, "too late for their place")
 	add(x.Cascades, "deletions folded into their cause")

@@ -83,6 +83,9 @@ func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
 		Fingerprint: t.Fingerprint, First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
 	}
+	if out.Tactics == nil { // every flag is suppressed
+		out.Tactics = []event.Tactic{}
+	}
 	names := unitNames(t.Flagged)
 	for i, u := range t.Flagged {
 		unit, err := c.unit(unitName(i), u.ID)
