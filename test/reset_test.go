@@ -27,7 +27,7 @@ func TestUnreadBodiesAreEmpty(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for rec, err := in.Next(); err != io.EOF; rec, err = in.Next() {
+			for rec, err := in.Next(); !errors.Is(err, io.EOF); rec, err = in.Next() {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,12 +36,16 @@ func run() int {
 }
 
 func root() *cobra.Command {
+	info, _ := debug.ReadBuildInfo()
+	version := cli.Version(info)
 	content := cli.Content{Rules: rules.FS, Catalogue: matrix.Load()}
-	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", SilenceUsage: true, SilenceErrors: true}
+	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", Version: version, SilenceUsage: true, SilenceErrors: true}
+	cmd.SetVersionTemplate("clew {{.Version}}\n")
 	cmd.AddCommand(
 		cli.NewReplayCommand(cli.ReplayDeps{Content: content, Now: time.Now}),
 		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
 		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content)}),
+		cli.NewVersionCommand(version),
 	)
 	return cmd
 }

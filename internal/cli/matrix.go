@@ -53,8 +53,8 @@ list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).`,
 		},
 	}
 	packs.register(cmd.Flags())
-	cmd.Flags().StringVarP(&format, "output", "o", "text", "output format: text, json, markdown or navigator")
-	cmd.Flags().IntVar(&width, "width", 0, "width of the text in characters (default: the terminal's)")
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "output `FORMAT`: text, json, markdown or navigator")
+	cmd.Flags().IntVar(&width, "width", 0, "width of the text in `COLUMNS` (default: the terminal's)")
 	return cmd
 }
 

@@ -61,21 +61,28 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 		Example: `  clew replay audit.log
   clew replay audit/ cloudtrail/*.json.gz --min-score 30
   kubectl logs -n kube-system audit-forwarder | clew replay - -o jsonl`,
-		Args:          cobra.MinimumNArgs(1),
+		Args:          needInput,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          c.run,
 	}
 	f := cmd.Flags()
-	f.StringVarP(&c.output, "output", "o", "table", "output format: table, json or jsonl")
-	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this score, 0-100; a table leaves out traces that only inform unless this says 0")
-	f.StringVar(&c.since, "since", "", "raise flags only from this time on: RFC 3339, a date, or a duration before now (24h)")
-	f.StringVar(&c.until, "until", "", "ignore events after this time: as --since")
+	f.StringVarP(&c.output, "output", "o", "table", "output `FORMAT`: table, json or jsonl")
+	f.Float64Var(&c.minScore, "min-score", 0, "show only traces of at least this `SCORE`, 0-100; a table leaves out traces that only inform unless this says 0")
+	f.StringVar(&c.since, "since", "", "raise flags only from this `TIME` on: RFC 3339, a date, or a duration before now (24h)")
+	f.StringVar(&c.until, "until", "", "ignore events after this `TIME`: as --since")
 	f.StringVar(&c.suppressions, "suppressions", "", "YAML `FILE` with shapes of traces that are known to be benign")
 	f.BoolVar(&c.stats, "stats", false, "print records and bytes a second, peak memory and hits per rule to standard error")
 	f.BoolVarP(&c.quiet, "quiet", "q", false, "no progress on the terminal")
 	c.packs.register(f)
 	return cmd
+}
+
+func needInput(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("replay needs at least one file, folder or - for standard input; see clew replay --help")
+	}
+	return nil
 }
 
 func (c *replay) run(cmd *cobra.Command, args []string) error {
@@ -183,7 +190,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
 		return t.Score.Float() < c.minScore || c.hideInfo && t.Score == 0
 	})
-	described, err := collector.Describe(shown)
+	described, err := collector.Describe(shown, eng)
 	if err != nil {
 		return fmt.Errorf("describing traces: %w", err)
 	}

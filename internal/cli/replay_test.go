@@ -114,7 +114,7 @@ func TestReplayExitCodes(t *testing.T) {
 		{"empty file", []string{file(t)}, 0, "0 records in 1 files", ""},
 		{"a folder", []string{filepath.Dir(file(t, three)), "--rules", critical}, 1, "3 records in 1 files", ""},
 		{"two inputs", []string{file(t, three), file(t, three), "--rules", high}, 0, "3 duplicates dropped", ""},
-		{"nothing named", []string{}, 2, "", "requires at least 1 arg"},
+		{"nothing named", []string{}, 2, "", "at least one file, folder or -"},
 		{"not there", []string{"no-such-file"}, 2, "", "no-such-file"},
 		{"unknown output", []string{file(t), "-o", "xml"}, 2, "", `"xml" is not one of table, json, jsonl`},
 		{"unknown flag", []string{file(t), "--rule", "x"}, 2, "", "unknown flag"},

@@ -45,7 +45,7 @@ type ruleCommand struct {
 
 // outputFlag adds -o with the formats a command knows; table is the default.
 func (c *ruleCommand) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "output format: table, json or yaml")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "output `FORMAT`: table, json or yaml")
 }
 
 func (c *ruleCommand) checkOutput() error {

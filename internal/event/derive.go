@@ -47,10 +47,12 @@ var sharedNet = netip.MustParsePrefix("100.64.0.0/10")
 // recordings use them for outside addresses.
 func PublicIP(ip string) bool {
 	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return false
-	}
-	a = a.Unmap()
+	return err == nil && PublicAddr(a.Unmap())
+}
+
+// PublicAddr is PublicIP for a parsed address, which must not be an IPv4 address
+// in IPv6 form.
+func PublicAddr(a netip.Addr) bool {
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedNet.Contains(a)
 }
 

@@ -70,35 +70,18 @@ func proxiedPod(path string) string {
 
 // enteredPod returns "namespace/pod" of the pod a request enters.
 func enteredPod(r *event.Request) string {
-	switch {
-	case r.Resource == "nodes":
+	if r.Resource == "nodes" {
 		return proxiedPod(r.ProxyPath)
-	case r.Subresource == "proxy":
-		return r.Namespace + "/" + proxiedName(r.Name)
 	}
-	return r.Namespace + "/" + r.Name
+	return r.Namespace + "/" + r.TargetName()
 }
 
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
 	namespace, name, _ := strings.Cut(enteredPod(r), "/")
-	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
-	if !ok {
-		return event.ID{}
+	if o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name}); ok {
+		return g.entity(o, now)
 	}
-	return g.entity(o, now)
-}
-
-// proxiedName strips scheme and port of pods/proxy and services/proxy names,
-// [scheme:]name[:port].
-func proxiedName(name string) string {
-	parts := strings.Split(name, ":")
-	switch len(parts) {
-	case 2:
-		return parts[0]
-	case 3:
-		return parts[1]
-	}
-	return name
+	return g.unknownPod(namespace, name, now)
 }
 
 // linkGrant finds the binding or role, made in this log, without which the
@@ -124,7 +107,7 @@ func (g *Graph) linkGrant(s *session, e *event.Event) {
 // service account or the user itself gives is, and so is a grant that was
 // flagged when it was made.
 func (g *Graph) tellsOf(by inventory.Origin, selfGranted bool) bool {
-	if selfGranted || strings.HasPrefix(by.User, serviceAccountPrefix) || g.suspect(by.Session) {
+	if selfGranted || strings.HasPrefix(by.User, event.ServiceAccountPrefix) || g.suspect(by.Session) {
 		return true
 	}
 	flagged, _ := g.weighty.get(by.Event)
@@ -158,6 +141,7 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 	case r.Verb == "create" && r.Subresource == "":
 		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
+		g.linkRunCommand(unit, e)
 	case changesBehaviour(e):
 		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
 		g.linkInjectors(unit, e)

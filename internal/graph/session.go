@@ -1,11 +1,11 @@
 package graph
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/inventory"
 )
 
 // sessionIdleNanos ends an identity session: one hour without a request.
@@ -28,7 +28,7 @@ type session struct {
 	First   int64
 	Last    int64
 	User    string
-	Net     netip.Prefix
+	Net     inventory.Network
 	Foreign bool // began from a network that is new for the credential
 	Tainted bool // a suspect session led to it
 	Barrier bool // nothing is inherited: control plane, nodes, routine controllers
@@ -49,29 +49,13 @@ type lineage struct {
 	IssuedVia     string
 	IssuedTo      string
 	IssuedToPod   string
-	IssuedNet     netip.Prefix
-}
-
-// Network returns the network an address belongs to for telling places apart:
-// its /24, or /64 for IPv6. An address that does not parse has the zero Prefix.
-func Network(ip string) netip.Prefix {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits) // bits fits the family
-	return p
+	IssuedNet     inventory.Network
 }
 
 // Identify sets e.Session. It must run before any other stage sees e.
 func (g *Graph) Identify(e *event.Event) {
 	cred := g.credentialKey(&e.Actor)
-	net := Network(e.Actor.IP)
+	net := g.inv.Network(e.Actor.IP)
 	base := g.sessionBase(cred, net)
 	s, ok := g.sessions.get(base)
 	if !ok || e.Time-s.Last > sessionIdleNanos {
@@ -93,6 +77,9 @@ func (g *Graph) credentialKey(a *event.Actor) event.ID {
 		g.hash.Str(a.Credential)
 	case a.AccessKey != "":
 		g.hash.Str("aws:" + a.AccessKey)
+	case a.PodUID != "":
+		g.hash.Str("pod")
+		g.hash.Str(a.PodUID)
 	case a.Kind == event.ActorUnauthenticated || a.Kind == event.ActorAnonymous:
 		g.hash.Str("anonymous")
 	default:
@@ -102,11 +89,10 @@ func (g *Graph) credentialKey(a *event.Actor) event.ID {
 	return g.hash.Sum()
 }
 
-func (g *Graph) sessionBase(cred event.ID, net netip.Prefix) event.ID {
+func (g *Graph) sessionBase(cred event.ID, net inventory.Network) event.ID {
 	g.hash.Reset()
 	g.hash.ID(cred)
-	a := net.Addr().As16()
-	g.hash.ID(a)
+	g.hash.ID(net.Prefix().Addr().As16())
 	return g.hash.Sum()
 }
 
@@ -172,12 +158,5 @@ func (s *session) grantedItself(unit event.ID, user string) bool {
 	if unit == s.Unit || user == s.User {
 		return true
 	}
-	return strings.HasPrefix(user, serviceAccountPrefix) && (slices.Contains(s.Ancestors, unit) || slices.Contains(s.Users, user))
-}
-
-const serviceAccountPrefix = "system:serviceaccount:"
-
-// serviceAccountUser returns the user name of a service account.
-func serviceAccountUser(namespace, name string) string {
-	return serviceAccountPrefix + namespace + ":" + name
+	return strings.HasPrefix(user, event.ServiceAccountPrefix) && (slices.Contains(s.Ancestors, unit) || slices.Contains(s.Users, user))
 }

@@ -184,7 +184,7 @@ func requestOf(e *event.Event) request {
 		user: subjectName(e), groups: subjectGroups(e), namespace: "", verb: r.Verb,
 		group: r.Group, resource: r.Resource, sub: r.Subresource, name: r.Name, in: r.Namespace,
 	}
-	q.namespace, q.account = accountOf(q.user)
+	q.namespace, q.account, _ = event.SplitServiceAccount(q.user)
 	if r.Subresource == "" && (r.Verb == "create" || r.Verb == "deletecollection") {
 		q.name = "" // not known when the request was authorized
 	}
@@ -192,16 +192,6 @@ func requestOf(e *event.Event) request {
 		q.path = pathOf(r.URI)
 	}
 	return q
-}
-
-// accountOf splits the user name of a service account.
-func accountOf(user string) (namespace, name string) {
-	rest, ok := strings.CutPrefix(user, "system:serviceaccount:")
-	if !ok {
-		return "", ""
-	}
-	namespace, name, _ = strings.Cut(rest, ":")
-	return namespace, name
 }
 
 // is reports whether the request's user is, or is in, an RBAC subject.

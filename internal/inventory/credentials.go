@@ -27,7 +27,7 @@ type credential struct {
 }
 
 type networkUse struct {
-	Net         network
+	Net         Network
 	Addr        netip.Addr // the latest
 	First, Last int64
 	Cluster     bool // the cluster's own: a pod's, a node's, the control plane's
@@ -156,7 +156,7 @@ func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
 	}
 }
 
-func (c *credential) network(n network) int {
+func (c *credential) network(n Network) int {
 	for i := range c.Networks {
 		if c.Networks[i].Net == n {
 			return i

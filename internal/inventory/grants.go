@@ -91,7 +91,7 @@ func (inv *Inventory) boundTo(e *event.Event, namespace, name string) bool {
 // actorOf returns the real caller as a subject, whoever it impersonates.
 func actorOf(e *event.Event) request {
 	q := request{user: e.Actor.Name, groups: e.Actor.Groups}
-	q.namespace, q.account = accountOf(q.user)
+	q.namespace, q.account, _ = event.SplitServiceAccount(q.user)
 	return q
 }
 
@@ -126,9 +126,9 @@ func (inv *Inventory) subjectPowers(namespace string, s event.Subject) powers {
 		if s.Namespace == "" {
 			s.Namespace = namespace
 		}
-		q = request{user: "system:serviceaccount:" + s.Namespace + ":" + s.Name, namespace: s.Namespace, account: s.Name}
+		q = request{user: event.ServiceAccountUser(s.Namespace, s.Name), namespace: s.Namespace, account: s.Name}
 	case "User":
-		q.namespace, q.account = accountOf(s.Name)
+		q.namespace, q.account, _ = event.SplitServiceAccount(s.Name)
 	case "Group":
 		q = request{groups: []string{s.Name}}
 	}

@@ -66,21 +66,6 @@ func untracked(resource string) bool {
 	return false
 }
 
-// targetName returns the name of the object a request is about, without the
-// scheme and port that proxy requests add.
-func targetName(r *event.Request) string {
-	name := r.Name
-	if r.Subresource != "proxy" {
-		return name
-	}
-	parts := strings.Count(name, ":")
-	if parts == 2 {
-		_, name, _ = strings.Cut(name, ":")
-	}
-	name, _, _ = strings.Cut(name, ":")
-	return name
-}
-
 // nameKey is the key of a name. A namespace is cluster-wide, but the API server
 // logs its own name as the namespace of every request for it but its creation.
 func (inv *Inventory) nameKey(group, resource, namespace, name string) event.ID {
@@ -104,7 +89,7 @@ func (inv *Inventory) live(group, resource, namespace, name string) *Object {
 
 // uidOf returns the UID of the object a request is about, as far as known.
 func (inv *Inventory) uidOf(r *event.Request) string {
-	if o := inv.live(r.Group, r.Resource, r.Namespace, targetName(r)); o != nil {
+	if o := inv.live(r.Group, r.Resource, r.Namespace, r.TargetName()); o != nil {
 		return o.UID
 	}
 	return ""
@@ -203,7 +188,7 @@ var builtinKinds = []struct{ kind, group, resource, controller string }{
 // learnObject updates the object that a successful request was about.
 func (inv *Inventory) learnObject(e *event.Event) {
 	r := &e.K8s
-	name := targetName(r)
+	name := r.TargetName()
 	if name == "" || untracked(r.Resource) || r.Verb == "deletecollection" {
 		return
 	}

@@ -3,23 +3,22 @@ package inventory
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
-// network is the /24 of an IPv4 address or the /64 of an IPv6 address. 0 is
-// unknown; all loopback addresses are one network.
-type network uint64
+// Network is the /24 of an IPv4 address or the /64 of an IPv6 address: the grain
+// in which places are told apart. 0 is unknown; all loopback addresses are one.
+type Network uint64
 
-const loopback network = 1
+const loopback Network = 1
 
 // place is where a request came from.
 type place struct {
 	addr    netip.Addr // unmapped, invalid when the log does not tell
-	net     network
-	private bool // loopback, RFC 1918, RFC 4193, RFC 6598 or link-local
+	net     Network
+	private bool // not a public address
 }
-
-// sharedSpace is RFC 6598, which some providers use for pods.
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 func placeOf(ip string) place {
 	if ip == "" {
@@ -30,38 +29,53 @@ func placeOf(ip string) place {
 		return place{}
 	}
 	a = a.Unmap().WithZone("")
-	return place{
-		addr: a, net: networkOf(a),
-		private: a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || sharedSpace.Contains(a),
-	}
+	return place{addr: a, net: networkOf(a), private: !event.PublicAddr(a)}
 }
 
-func networkOf(a netip.Addr) network {
+func networkOf(a netip.Addr) Network {
 	switch {
 	case a.IsLoopback():
 		return loopback
 	case a.Is4():
 		b := a.As4()
-		return network(1<<32 | uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8)
+		return Network(1<<32 | uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8)
 	}
 	b := a.As16()
-	return network(binary.BigEndian.Uint64(b[:8]))
+	return Network(binary.BigEndian.Uint64(b[:8]))
 }
 
-// String returns the network in CIDR notation, "" when unknown.
-func (n network) String() string {
+// Prefix returns the network's addresses: the zero Prefix when it is unknown,
+// IPv4's for loopback.
+func (n Network) Prefix() netip.Prefix {
 	switch {
 	case n == 0:
-		return ""
+		return netip.Prefix{}
 	case n == loopback:
-		return "loopback"
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 24)
 	case n>>32 == 1:
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), 0}), 24).String()
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), 0}), 24)
 	}
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(n))
-	return netip.PrefixFrom(netip.AddrFrom16(b), 64).String()
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
+
+// String returns the network in CIDR notation, "" when unknown.
+func (n Network) String() string {
+	switch n {
+	case 0:
+		return ""
+	case loopback:
+		return "loopback"
+	}
+	return n.Prefix().String()
+}
+
+// Public reports whether the network is known and on the internet.
+func (n Network) Public() bool { return event.PublicAddr(n.Prefix().Addr()) }
+
+// Network returns the network of a textual address, 0 when it is none.
+func (inv *Inventory) Network(ip string) Network { return inv.places.of(ip).net }
 
 func (p place) known() bool { return p.addr.IsValid() }
 

@@ -130,7 +130,7 @@ func (p *podPlace) has(a netip.Addr) bool {
 	return slices.Contains(p.Addrs, a) || slices.Contains(p.Accepted, a) || a == p.HostIP
 }
 
-func (p *podPlace) near(n network) bool {
+func (p *podPlace) near(n Network) bool {
 	return slices.ContainsFunc(p.Accepted, func(a netip.Addr) bool { return networkOf(a) == n })
 }
 

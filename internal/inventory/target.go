@@ -15,7 +15,7 @@ func (inv *Inventory) describeTarget(e *event.Event) {
 	if untracked(r.Resource) {
 		return
 	}
-	if name := targetName(r); name != "" {
+	if name := r.TargetName(); name != "" {
 		inv.step.target = inv.nameKey(r.Group, r.Resource, r.Namespace, name)
 		inv.step.object = inv.current(inv.step.target, e)
 	}

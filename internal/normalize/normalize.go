@@ -234,16 +234,6 @@ func Address(s string) string {
 	return ""
 }
 
-// WebIdentity splits "system:serviceaccount:<namespace>:<name>".
-func WebIdentity(s string) (namespace, name string, ok bool) {
-	rest, ok := strings.CutPrefix(s, "system:serviceaccount:")
-	if !ok {
-		return "", "", false
-	}
-	namespace, name, ok = strings.Cut(rest, ":")
-	return namespace, name, ok
-}
-
 // AppendNew appends s to list unless it is empty, there already, or the list
 // has reached MaxLeaves.
 func AppendNew(list []string, s string) []string {

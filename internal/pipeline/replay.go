@@ -87,7 +87,7 @@ const (
 func (r *Replay) Run(ctx context.Context, inputs []string) (*engine.Engine, Totals, error) {
 	paths, err := file.Expand(inputs)
 	if err != nil {
-		return nil, r.totals, fmt.Errorf("listing inputs: %w", err)
+		return nil, r.totals, err
 	}
 	eng := engine.New(r.cfg.Engine, r.rules, r)
 	batches := make(chan []*event.Event, inFlight)

@@ -27,7 +27,7 @@ func (r *record) actor(a *event.Actor) {
 		a.Name = cmp.Or(id.InvokedBy, id.UserName, id.PrincipalID, r.EventSource)
 	case "WebIdentityUser", "SAMLUser":
 		a.Name = cmp.Or(id.UserName, id.PrincipalID)
-		a.Namespace, a.ServiceAccount, _ = normalize.WebIdentity(id.UserName)
+		a.Namespace, a.ServiceAccount, _ = event.SplitServiceAccount(id.UserName)
 	case "IdentityCenterUser":
 		a.Name = cmp.Or(id.OnBehalfOf.UserID, id.UserName, id.PrincipalID)
 		a.UID = cmp.Or(id.OnBehalfOf.UserID, id.PrincipalID)
@@ -134,7 +134,7 @@ func (r *record) workload(c *event.CloudCall) {
 		c.InstanceID = name
 	}
 	c.PodName = podOfSession(name)
-	if ns, sa, ok := normalize.WebIdentity(c.WebIdentity); ok {
+	if ns, sa, ok := event.SplitServiceAccount(c.WebIdentity); ok {
 		c.PodNamespace, c.PodSA = ns, sa
 	}
 	if sub := r.parsedResponse.Subject; sub.ServiceAccount != "" {

@@ -82,7 +82,7 @@ func (r *entry) identity(c *event.CloudCall) {
 			c.WebIdentity, c.IdentityIssuer = id, issuer
 		}
 	}
-	if ns, sa, ok := normalize.WebIdentity(c.WebIdentity); ok {
+	if ns, sa, ok := event.SplitServiceAccount(c.WebIdentity); ok {
 		c.PodNamespace, c.PodSA = ns, sa
 	}
 	method := p.Method[strings.LastIndexByte(p.Method, '.')+1:]
@@ -126,7 +126,7 @@ func workloadIdentity(subject string) (id, issuer string) {
 	s := strings.TrimPrefix(subject, "serviceAccount:")
 	if pool, rest, ok := strings.Cut(s, "["); ok && strings.HasSuffix(pool, ".svc.id.goog") {
 		if ns, sa, ok := strings.Cut(strings.TrimSuffix(rest, "]"), "/"); ok {
-			return "system:serviceaccount:" + ns + ":" + sa, pool
+			return event.ServiceAccountUser(ns, sa), pool
 		}
 	}
 	s, ok := strings.CutPrefix(subject, "principal://iam.googleapis.com/")
@@ -141,5 +141,5 @@ func workloadIdentity(subject string) (id, issuer string) {
 	if !ok {
 		return "", ""
 	}
-	return "system:serviceaccount:" + ns + ":" + sa, pool
+	return event.ServiceAccountUser(ns, sa), pool
 }

@@ -122,10 +122,8 @@ func classify(a *event.Actor, code int) {
 		return
 	}
 	a.Kind = event.ActorComponent
-	if rest, ok := strings.CutPrefix(a.Name, "system:serviceaccount:"); ok {
-		if namespace, name, ok := strings.Cut(rest, ":"); ok && namespace != "" && name != "" {
-			a.Kind, a.Namespace, a.ServiceAccount = event.ActorServiceAccount, namespace, name
-		}
+	if namespace, name, ok := event.SplitServiceAccount(a.Name); ok {
+		a.Kind, a.Namespace, a.ServiceAccount = event.ActorServiceAccount, namespace, name
 	} else if node, ok := strings.CutPrefix(a.Name, "system:node:"); ok && node != "" {
 		a.Kind = event.ActorNode
 		if a.NodeName == "" {

@@ -14,7 +14,8 @@ const Stdin = "-"
 // Expand replaces each directory in args by the files below it, in lexical
 // order, and keeps everything else. Hidden files and directories inside a
 // directory are skipped, and so is what is neither a regular file nor a link
-// to one. A path that cannot be read is an error.
+// to one. A path that cannot be read is
+// an error, and so is a directory without a file: nothing read is no good news.
 func Expand(args []string) ([]string, error) {
 	var out []string
 	for _, arg := range args {
@@ -30,8 +31,12 @@ func Expand(args []string) ([]string, error) {
 			out = append(out, arg)
 			continue
 		}
+		before := len(out)
 		if out, err = appendTree(out, arg); err != nil {
 			return nil, fmt.Errorf("reading directory %q: %w", arg, err)
+		}
+		if len(out) == before {
+			return nil, fmt.Errorf("reading directory %q: there is no file in it", arg)
 		}
 	}
 	return out, nil
