@@ -42,8 +42,10 @@ func enters(r *event.Request) bool {
 	switch r.Resource {
 	case "pods":
 		switch r.Subresource {
-		case "exec", "attach", "portforward", "proxy", "ephemeralcontainers":
+		case "exec", "attach", "portforward", "proxy":
 			return true
+		case "ephemeralcontainers":
+			return r.Mutates() // a read of them enters nothing
 		}
 	case "nodes":
 		return r.Subresource == "proxy" && proxiedPod(r.ProxyPath) != ""
@@ -56,7 +58,7 @@ func enters(r *event.Request) bool {
 func proxiedPod(path string) string {
 	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch verb {
-	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
+	case "run", "exec", "attach", "portForward", "checkpoint": // not containerLogs, as not pods/log
 	default:
 		return ""
 	}

@@ -311,8 +311,8 @@ func (inv *Inventory) allowedBy(self event.ID, q *request, b *binding, credited 
 		return byBinding, credited || !subject.Seen()
 	}
 	byRole, allows := inv.allowedByRole(self, q, r)
-	if !allows || !subject.Seen() {
-		return byRole, allows
+	if !allows || !subject.Seen() || byRole.Origin.Time > subject.Time {
+		return byRole, allows // a rule added to a role that was bound before
 	}
 	return byBinding, true
 }
