@@ -208,7 +208,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 
 func summary(traces []trace.Trace, t pipeline.Totals) report.Totals {
 	out := report.Totals{
-		Files: t.Files, BadFiles: t.BadFiles, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable,
+		Files: t.Files, BadFiles: t.BadFiles, Strangers: t.Strangers, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable,
 		Skipped: t.Skipped + t.Engine.Received, Outside: t.Outside,
 		Duplicates: t.Engine.Duplicates, Late: t.Engine.Late, Cascades: t.Engine.Cascades,
 		Flags: t.Engine.Flags, Repeats: t.Engine.Repeats, Traces: len(traces),

@@ -134,6 +134,7 @@ type Result struct {
 type Totals struct {
 	Files      int   `json:"files"`
 	BadFiles   int   `json:"badFiles"`
+	Strangers  int   `json:"strangers"` // files of a folder that are no logs
 	Records    int64 `json:"records"`
 	Bytes      int64 `json:"bytes"`
 	Unreadable int64 `json:"unreadable"`

@@ -117,9 +117,9 @@ type Trace struct {
 // Unit is one flagged unit of a trace.
 type Unit struct {
 	ID          UnitID
-	First, Last int64   // of its flags
+	First, Last int64    // of its flags
 	Fingerprint event.ID // shape of its earliest flag, what a Suppression of its flags names
-	Affinity    float64 // how firmly it is tied to the trace's origin, [0.3, 1]
+	Affinity    float64  // how firmly it is tied to the trace's origin, [0.3, 1]
 }
 
 // Kind is what one rule says in a trace.
