@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/trace"
 )
 
@@ -32,9 +34,38 @@ func readSuppressions(path string) ([]trace.Suppression, error) {
 		return nil, fmt.Errorf("reading suppressions %q: it is %q %q, want apiVersion clew/v1 and kind Suppressions", path, f.APIVersion, f.Kind)
 	}
 	for i, s := range f.Suppressions {
-		if s.Reason == "" || s.Owner == "" || len(s.AllowedKinds) == 0 {
-			return nil, fmt.Errorf("reading suppressions %q: suppression %d needs fingerprint, allowedKinds, reason and owner", path, i+1)
+		if missing := missing(s); missing != "" {
+			return nil, fmt.Errorf("reading suppressions: %s:%d: suppression %d has no %s", path, lineOf(text, i), i+1, missing)
 		}
 	}
 	return f.Suppressions, nil
+}
+
+// missing names what a suppression must have and has not, "" when nothing.
+func missing(s trace.Suppression) string {
+	switch {
+	case s.Fingerprint == (event.ID{}):
+		return "fingerprint"
+	case len(s.AllowedKinds) == 0:
+		return "allowedKinds"
+	case s.Reason == "":
+		return "reason"
+	case s.Owner == "":
+		return "owner"
+	}
+	return ""
+}
+
+// lineOf returns the line the i-th suppression begins at, 0 when that cannot be
+// told.
+func lineOf(text []byte, i int) int {
+	path, err := yaml.PathString(fmt.Sprintf("$.suppressions[%d]", i))
+	if err != nil {
+		return 0
+	}
+	node, err := path.ReadNode(bytes.NewReader(text))
+	if err != nil || node.GetToken() == nil {
+		return 0
+	}
+	return node.GetToken().Position.Line
 }

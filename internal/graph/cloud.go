@@ -79,6 +79,9 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 }
 
 func issuedVia(c *event.CloudCall) string {
+	if c.InvokedBy == "pods.eks.amazonaws.com" {
+		return "pod-identity"
+	}
 	switch c.Action {
 	case "AssumeRoleWithWebIdentity":
 		return "web-identity"

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,7 +19,9 @@ type spool struct {
 	mem   bytes.Buffer
 	disk  *os.File
 	size  int64 // bytes on disk
-	err   error // first write error
+	err   error // first write error; nothing is kept after it
+
+	maxMem int // bytes of flags held in memory; 0 is memoryLimit
 }
 
 type spooled struct {
@@ -27,7 +30,7 @@ type spooled struct {
 	length int32
 }
 
-// memoryLimit is the number of bytes of flags held in memory.
+// memoryLimit is the number of bytes of flags held in memory by default.
 const memoryLimit = 16 << 20
 
 // add appends a flag and returns its handle.
@@ -37,8 +40,11 @@ func (s *spool) add(unit event.ID, f Flag) uint64 {
 		s.fail(err)
 		return 0
 	}
-	if s.mem.Len()+len(b) > memoryLimit {
+	if s.err == nil && s.mem.Len()+len(b) > cmp.Or(s.maxMem, memoryLimit) {
 		s.spill()
+	}
+	if s.err != nil {
+		return 0 // nothing can be written out any more: keep nothing
 	}
 	s.index = append(s.index, spooled{unit, s.size + int64(s.mem.Len()), int32(len(b))})
 	s.mem.Write(b)
@@ -46,9 +52,8 @@ func (s *spool) add(unit event.ID, f Flag) uint64 {
 }
 
 func (s *spool) fail(err error) {
-	if s.err == nil {
-		s.err = err
-	}
+	s.err = err
+	s.index, s.mem = nil, bytes.Buffer{}
 }
 
 func (s *spool) spill() {
@@ -62,6 +67,7 @@ func (s *spool) spill() {
 		// The file has no name from here on, so nothing is left behind.
 		if err := os.Remove(f.Name()); err != nil {
 			s.fail(fmt.Errorf("unlinking the temporary file of flags: %w", err))
+			return
 		}
 	}
 	n, err := s.disk.Write(s.mem.Bytes())
