@@ -24,8 +24,10 @@ type Trace struct {
 	Links      []Link         `json:"links"` // why they belong together
 	First      string         `json:"first"`
 	Last       string         `json:"last"`
-	SeeAlso    []string       `json:"seeAlso,omitempty"`    // traces not merged because of the size limit
-	MergedFrom []string       `json:"mergedFrom,omitempty"` // ids that lead here
+	// Fingerprint is the shape of the trace's trigger: what a suppression names.
+	Fingerprint event.ID `json:"fingerprint"`
+	SeeAlso     []string `json:"seeAlso,omitempty"`    // traces not merged because of the size limit
+	MergedFrom  []string `json:"mergedFrom,omitempty"` // ids that lead here
 }
 
 // TraceFlag is what one rule says in a trace.
@@ -75,7 +77,7 @@ type Link struct {
 func (c *Collector) newTrace(t trace.Trace) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
-		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
+		Fingerprint: t.Fingerprint, First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
 	}
 	names := unitNames(t.Flagged)
 	for i, u := range t.Flagged {
