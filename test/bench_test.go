@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/clew-sec/clew/internal/detect"
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/pipeline"
@@ -69,27 +70,39 @@ func BenchmarkEngine(b *testing.B) {
 	b.ReportAllocs()
 	started := cpuNanos()
 	for b.Loop() {
-		sink := &discard{}
-		eng := engine.New(engine.Config{}, set, sink)
-		decoder := pipeline.NewDecoder()
-		r := file.NewReader("bench", bytes.NewReader(log))
-		for {
-			rec, err := r.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			e := sink.get()
-			if err := decoder.Decode(rec, e); err != nil {
-				b.Fatal(err)
-			}
-			eng.Push(e)
-		}
-		eng.Flush()
+		runClew(b, set, log)
 	}
 	reportPerEvent(b, cpuNanos()-started, events)
+}
+
+// runClew takes a log through the whole of clew but its output.
+func runClew(tb testing.TB, set *detect.Set, log []byte) engine.Stats {
+	sink := &discard{}
+	eng := engine.New(engine.Config{}, set, sink)
+	decoder := pipeline.NewDecoder()
+	eachRecord(tb, log, func(rec file.Record) {
+		e := sink.get()
+		if err := decoder.Decode(rec, e); err != nil {
+			tb.Fatal(err)
+		}
+		eng.Push(e)
+	})
+	eng.Flush()
+	return eng.Stats()
+}
+
+func eachRecord(tb testing.TB, log []byte, f func(file.Record)) {
+	r := file.NewReader("bench", bytes.NewReader(log))
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		f(rec)
+	}
 }
 
 // cpuNanos returns the CPU time of the process, which says more than wall time

@@ -29,6 +29,7 @@ type keyField struct {
 	field event.Field
 	rules int // rules that constrain it
 	strs  map[string][]uint64
+	empty []uint64 // of "", which most fields of most events are
 	ints  map[int64][]uint64
 	bools [2][]uint64 // of false and true
 	other []uint64    // rules that accept a value no rule names
@@ -67,7 +68,11 @@ func (k *keyField) accepts(e *event.Event) []uint64 {
 	var m []uint64
 	switch k.field.Type {
 	case event.String:
-		m = k.strs[k.field.String(e)]
+		s := k.field.String(e)
+		if s == "" {
+			return k.empty
+		}
+		m = k.strs[s]
 	case event.Int:
 		m = k.ints[k.field.Int(e)]
 	default:
@@ -197,6 +202,9 @@ func buildKey(rules []compiled, members []int, f event.Field) keyField {
 		}
 	}
 	k.other = acceptors(rules, members, words, func(v condition.Values) bool { return v.Not }, f.Name)
+	if k.empty = k.strs[""]; k.empty == nil {
+		k.empty = k.other
+	}
 	return k
 }
 

@@ -10,7 +10,8 @@ import (
 // window puts events into one canonical order, (Time, ID), whatever order they
 // arrive in, as long as an event is not later than the window holds. Records
 // of one log are seconds apart from event-time order at a busy API server, and
-// several files interleave. It also drops duplicates.
+// several files interleave. It also drops duplicates. An ID covers the event's
+// time, so what lies behind the last released event cannot have been released.
 //
 // Arrival is nearly sorted, so the insertion point is looked for from the end.
 type window struct {
@@ -58,7 +59,7 @@ func newWindow(spanNanos int64, maxHeld int) *window {
 func (w *window) push(e *event.Event) bool {
 	m := mark{e.Time, e.ID}
 	i, found := w.find(m)
-	if found || w.wasReleased(e.ID) {
+	if found || m.compare(w.last) <= 0 && w.wasReleased(e.ID) {
 		w.duplicates++
 		return false
 	}
@@ -92,8 +93,9 @@ func (w *window) pop(drain bool) *event.Event {
 	w.held[w.start].event = nil
 	w.start++
 	if w.start > w.maxHeld && w.start > len(w.held)/2 {
-		w.held = w.held[:copy(w.held, w.held[w.start:])]
-		w.start = 0
+		n := copy(w.held, w.held[w.start:])
+		clear(w.held[n:])
+		w.held, w.start = w.held[:n], 0
 	}
 	if h.compare(w.last) < 0 {
 		w.late++

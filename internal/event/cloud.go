@@ -37,7 +37,7 @@ type CloudCall struct {
 }
 
 func (c *CloudCall) reset() {
-	resources, params, results, delegation := c.Resources[:0], c.Params[:0], c.Results[:0], c.Delegation[:0]
+	resources, params, results, delegation := emptied(c.Resources), emptied(c.Params), emptied(c.Results), emptied(c.Delegation)
 	*c = CloudCall{}
 	c.Resources, c.Params, c.Results, c.Delegation = resources, params, results, delegation
 }

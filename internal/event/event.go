@@ -108,6 +108,13 @@ func (e *Event) Reset() {
 	e.Facts.reset()
 }
 
+// emptied returns s with no elements and its capacity. The elements are cleared,
+// because a string kept in spare capacity keeps a whole chunk of input in memory.
+func emptied[T any](s []T) []T {
+	clear(s)
+	return s[:0]
+}
+
 // ActorKind classes an actor by how it authenticated, never by a name anyone
 // can take: the prefixes "system:node:" and "system:serviceaccount:" are
 // assigned by the API server's authenticators.
@@ -177,7 +184,7 @@ type Actor struct {
 }
 
 func (a *Actor) reset() {
-	groups, impersonated, forged := a.Groups[:0], a.ImpersonatedGroups[:0], a.ForgedIPs[:0]
+	groups, impersonated, forged := emptied(a.Groups), emptied(a.ImpersonatedGroups), emptied(a.ForgedIPs)
 	*a = Actor{}
 	a.Groups, a.ImpersonatedGroups, a.ForgedIPs = groups, impersonated, forged
 }

@@ -120,15 +120,15 @@ func (f *Facts) reset() {
 	f.Actor = ActorFacts{}
 	f.Actor.AgeS, f.Actor.GrantAgeS, f.Actor.NetworkAgeS = -1, -1, -1
 
-	hostPaths := t.HostPaths[:0]
+	hostPaths := emptied(t.HostPaths)
 	*t = TargetFacts{}
 	t.AgeS, t.NamespaceAgeS, t.HostPaths = -1, -1, hostPaths
 
-	images, containers, injected, by := c.ImagesAdded[:0], c.ContainersAdded[:0], c.Injected[:0], c.InjectedBy[:0]
+	images, containers, injected, by := emptied(c.ImagesAdded), emptied(c.ContainersAdded), emptied(c.Injected), emptied(c.InjectedBy)
 	*c = ChangeFacts{}
 	c.InjectorAgeS, c.ImagesAdded, c.ContainersAdded, c.Injected, c.InjectedBy = -1, images, containers, injected, by
 
-	powers, fresh := g.Powers[:0], g.NewPowers[:0]
+	powers, fresh := emptied(g.Powers), emptied(g.NewPowers)
 	*g = GrantFacts{}
 	g.WebhookAgeS, g.Powers, g.NewPowers = -1, powers, fresh
 }

@@ -103,11 +103,11 @@ func (r *Request) reset() {
 	r.Code, r.Message, r.Decision, r.Reason = 0, "", "", ""
 	r.DryRun, r.Truncated = false, false
 
-	r.Command, r.Container, r.TTY, r.Stdin = r.Command[:0], "", false, false
+	r.Command, r.Container, r.TTY, r.Stdin = emptied(r.Command), "", false, false
 	r.FieldManager, r.LabelSelector, r.FieldSelector, r.Limit, r.ProxyPath = "", "", "", 0, ""
 
 	r.IssuedCredential, r.StaleToken = "", false
-	r.MutatedBy, r.MutationPatch, r.FailedOpen = r.MutatedBy[:0], r.MutationPatch[:0], r.FailedOpen[:0]
+	r.MutatedBy, r.MutationPatch, r.FailedOpen = emptied(r.MutatedBy), emptied(r.MutationPatch), emptied(r.FailedOpen)
 	r.PSAViolations, r.PSAEnforce, r.PolicyFailure, r.Constraint = "", "", "", ""
 
 	r.Object.reset()
@@ -246,12 +246,12 @@ func (b *Body) reset() {
 	}
 	// Element slices keep their capacity; the elements' own slices are dropped.
 	*b = Body{
-		Patch: b.Patch[:0], Owners: b.Owners[:0], Labels: b.Labels[:0], Annotations: b.Annotations[:0],
-		Containers: b.Containers[:0], Volumes: b.Volumes[:0], Subjects: b.Subjects[:0], Rules: b.Rules[:0],
-		AggregateTo: b.AggregateTo[:0], Webhooks: b.Webhooks[:0], PolicyResources: b.PolicyResources[:0],
-		PolicyExpressions: b.PolicyExpressions[:0], CSRUsages: b.CSRUsages[:0], Audiences: b.Audiences[:0],
-		ExternalIPs: b.ExternalIPs[:0], Ports: b.Ports[:0], Selector: b.Selector[:0], DataKeys: b.DataKeys[:0],
-		PodIPs: b.PodIPs[:0], NodeIPs: b.NodeIPs[:0], Replicas: -1,
+		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
+		Containers: emptied(b.Containers), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptied(b.Rules),
+		AggregateTo: emptied(b.AggregateTo), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
+		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
+		ExternalIPs: emptied(b.ExternalIPs), Ports: emptied(b.Ports), Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
+		PodIPs: emptied(b.PodIPs), NodeIPs: emptied(b.NodeIPs), Replicas: -1,
 	}
 }
 

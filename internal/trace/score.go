@@ -157,13 +157,14 @@ func longestChain(tactics uint16, first *[event.TacticCount]int64) int {
 // points rounds a score to tenths.
 func points(score float64) Points { return Points(math.Round(score * 10)) }
 
-// settleNow brings affinities and score of a trace up to date.
+// settleNow brings affinities and score of a trace up to date and returns the
+// verdict the score is from.
 //
 // Affinities are measured from the oldest unit with evidence. If one unit
 // alone would score more than the trace does that way, they are measured from
 // that unit instead: joining a strong unit to something weak and early must
 // never lower its score.
-func (t *Tracer) settleNow(tr uint32) {
+func (t *Tracer) settleNow(tr uint32) verdict {
 	x := t.traces.at(tr)
 	if x.relinked || x.origin == 0 {
 		t.setOrigin(x, t.oldestEvidence(x))
@@ -171,13 +172,14 @@ func (t *Tracer) settleNow(tr uint32) {
 	} else if o := t.oldestEvidence(x); o != x.origin {
 		t.setOrigin(x, o)
 	}
-	score := t.assess(x, x.last, 0).score
-	if best := t.bestAlone(x, score); best != 0 {
+	v := t.assess(x, x.last, 0)
+	if best := t.bestAlone(x, v.score); best != 0 {
 		t.setOrigin(x, best)
-		score = t.assess(x, x.last, 0).score
+		v = t.assess(x, x.last, 0)
 	}
-	x.score = points(score)
+	x.score = points(v.score)
 	x.peak = max(x.peak, x.score)
+	return v
 }
 
 // oldestEvidence returns the unit with the earliest flag of weight, 0 when

@@ -290,8 +290,7 @@ func (t *Tracer) dropTouched(tr uint32) {
 func (t *Tracer) settle() {
 	for _, tr := range t.touched { // nothing below touches a trace
 		t.traces.at(tr).queued = false
-		t.settleNow(tr)
-		t.alertOn(tr)
+		t.alertOn(tr, t.settleNow(tr).tactics)
 	}
 	t.touched = t.touched[:0]
 	for _, id := range t.merged {
@@ -303,17 +302,16 @@ func (t *Tracer) settle() {
 }
 
 // alertOn opens an alert, or reports that an open one rose by a step or gained
-// a tactic.
-func (t *Tracer) alertOn(tr uint32) {
+// a tactic. The tactics are those of the verdict its score is from.
+func (t *Tracer) alertOn(tr uint32, tactics uint16) {
 	x := t.traces.at(tr)
-	v := t.assess(x, x.last, 0)
 	switch {
 	case !x.open && x.score >= alertLine:
-		x.open, x.alerted, x.reported, x.tactics, x.belowSince = true, true, x.score, v.tactics, 0
+		x.open, x.alerted, x.reported, x.tactics, x.belowSince = true, true, x.score, tactics, 0
 		t.report(Opened, tr, TraceID{})
-	case x.open && (x.score >= x.reported+updateStep || v.tactics&^x.tactics != 0):
+	case x.open && (x.score >= x.reported+updateStep || tactics&^x.tactics != 0):
 		x.reported = max(x.reported, x.score)
-		x.tactics |= v.tactics
+		x.tactics |= tactics
 		t.report(Updated, tr, TraceID{})
 	}
 }

@@ -17,17 +17,19 @@ import (
 	"github.com/clew-sec/clew/internal/source/file"
 )
 
-// round is how far each round is moved on: longer than the longest recording
-// used, so that rounds do not overlap.
+// round is how far each round is moved on: longer than the recordings of the
+// repository together, so that rounds do not overlap.
 const round = 20 * time.Minute
 
-// Recordings are recorded events in the order of their files.
+// Recordings are recorded events in the order of their stageTimestamps, as a
+// log has them.
 type Recordings struct{ lines []line }
 
 // line is one event, cut where something changes from round to round.
 type line struct {
-	parts [][]byte // texts before, between and behind the holes
-	holes []hole   // one fewer
+	at    time.Time // stageTimestamp
+	parts [][]byte  // texts before, between and behind the holes
+	holes []hole    // one fewer
 }
 
 // hole is a timestamp or the first eight digits of a UUID.
@@ -57,6 +59,7 @@ func Read(inputs ...string) (*Recordings, error) {
 			return nil, fmt.Errorf("reading recording %q: %w", path, err)
 		}
 	}
+	slices.SortStableFunc(out.lines, func(a, b line) int { return a.at.Compare(b.at) })
 	return out, nil
 }
 
@@ -95,8 +98,13 @@ func cut(raw []byte) (line, error) {
 		}
 		holes = append(holes, hole{from: at[0], to: at[0] + 8, digits: uint32(v)})
 	}
-	slices.SortFunc(holes, func(a, b hole) int { return a.from - b.from })
 	l := line{holes: holes}
+	for _, h := range holes {
+		if h.time.After(l.at) { // the request was received before
+			l.at = h.time
+		}
+	}
+	slices.SortFunc(holes, func(a, b hole) int { return a.from - b.from })
 	done := 0
 	for _, h := range holes {
 		l.parts = append(l.parts, raw[done:h.from])

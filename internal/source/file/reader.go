@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	chunkSize = 1 << 20 // records alias chunks, so a chunk is never used again
+	// Records alias chunks, so a chunk is never used again. It is small enough
+	// that clearing it, reading into it and decoding it happen in the cache.
+	chunkSize = 256 << 10
 	minRead   = 4 << 10 // free space below which a new chunk is begun
 
 	maxLists = 4   // lists in lists, as `jq -s` of CloudTrail files makes them
@@ -265,7 +267,7 @@ func (r *Reader) line() int {
 
 // lookAhead is how far a line break is waited for before the JSON is followed
 // instead: a file without line breaks must not be searched again and again.
-const lookAhead = chunkSize / 8
+const lookAhead = 128 << 10
 
 // findLine sets newline to the next line break at or behind pos, or to the end
 // of the input. It reports false when there is none near.
