@@ -119,7 +119,7 @@ func finish(t testing.TB, c *report.Collector, eng *engine.Engine, stats engine.
 	if stats.Late > 0 {
 		t.Errorf("%d events too late for their place", stats.Late)
 	}
-	described, err := c.Describe(eng.Traces())
+	described, err := c.Describe(eng.Traces(), eng)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func replay(t testing.TB, set *detect.Set, inputs ...string) outcome {
 		t.Fatal(err)
 	}
 	out.traces, out.totals = eng.Traces(), totals
-	described, err := c.Describe(out.traces)
+	described, err := c.Describe(out.traces, eng)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -189,7 +189,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
 		return t.Score.Float() < c.minScore || c.hideInfo && t.Score == 0
 	})
-	described, err := collector.Describe(shown)
+	described, err := collector.Describe(shown, eng)
 	if err != nil {
 		return fmt.Errorf("describing traces: %w", err)
 	}
@@ -207,7 +207,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 
 func summary(traces []trace.Trace, t pipeline.Totals) report.Totals {
 	out := report.Totals{
-		Files: t.Files, BadFiles: t.BadFiles, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
+		Files: t.Files, BadFiles: t.BadFiles, Strangers: t.Strangers, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
 		Duplicates: t.Engine.Duplicates, Late: t.Engine.Late, Cascades: t.Engine.Cascades,
 		Flags: t.Engine.Flags, Repeats: t.Engine.Repeats, Traces: len(traces),
 	}

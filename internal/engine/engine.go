@@ -237,6 +237,9 @@ func (x *Engine) TraceID(unit event.ID) (trace.TraceID, bool) {
 	return t.ID, ok
 }
 
+// Describe says whose a unit is, "" when that is not known.
+func (x *Engine) Describe(unit event.ID) string { return x.graph.Describe(unit) }
+
 // Stats returns the counters so far. Its slices belong to the engine.
 func (x *Engine) Stats() Stats {
 	s := x.stats

@@ -20,6 +20,9 @@ func (g *Graph) observeCloud(s *session, e *event.Event) {
 	if principal := grantedPrincipal(c); principal != "" {
 		g.access.put(g.key("principal", principal), s.originOf(e))
 	}
+	if runsCommand(c) {
+		g.fetched.put(g.key("aks-command"), s.originOf(e))
+	}
 	if fetchesClusterCredential(c) {
 		g.fetched.put(g.networkKey(s), s.originOf(e))
 	}
@@ -186,4 +189,28 @@ func principalName(arn string) string {
 func fetchesClusterCredential(c *event.CloudCall) bool {
 	a := strings.ToLower(c.Action)
 	return strings.HasSuffix(a, "/listclusteradmincredential/action") || strings.HasSuffix(a, "/listclusterusercredential/action")
+}
+
+// runsCommand reports whether the call runs a command in an AKS cluster: it
+// appears there as a pod command-… in the namespace aks-command.
+func runsCommand(c *event.CloudCall) bool {
+	return strings.HasSuffix(strings.ToLower(c.Action), "managedclusters/runcommand/action")
+}
+
+// commandDelayNanos is how long after the call its pod may appear.
+const commandDelayNanos = int64(120e9)
+
+// linkRunCommand links the pod of an AKS run command with the call.
+func (g *Graph) linkRunCommand(unit event.ID, e *event.Event) {
+	if e.K8s.Resource != "pods" || e.K8s.Namespace != "aks-command" {
+		return
+	}
+	o, ok := g.fetched.get(g.key("aks-command"))
+	if !ok || e.Time-o.Time > commandDelayNanos {
+		return
+	}
+	g.links = append(g.links, Link{
+		From: o.Unit, To: unit, Type: LinkCloudAccess, Grade: Strong, Strength: weightModified,
+		Candidates: 1, Time: e.Time, Label: "aks-command/" + g.keep(e.K8s.Name),
+	})
 }

@@ -36,35 +36,50 @@ func (g *Graph) objectUnit(e *event.Event) event.ID {
 	return g.entity(o, e.Time)
 }
 
-// podUnit returns the unit of the pod the actor's token is bound to. A pod
-// older than the log is a unit by itself.
+// podUnit returns the unit of the pod the actor's token is bound to, zero when
+// it is bound to none.
 func (g *Graph) podUnit(e *event.Event) event.ID {
-	uid := e.Actor.PodUID
-	if uid == "" {
+	a := &e.Actor
+	if a.PodUID == "" {
 		return event.ID{}
 	}
-	if o, ok := g.inv.ObjectByUID(uid); ok {
+	if o, ok := g.inv.ObjectByUID(a.PodUID); ok {
 		return g.entity(o, e.Time)
 	}
-	return g.unit(g.table.Insert(g.key("uid", uid), kindPod, Ref{}, e.Time))
+	return g.unknownPod(a.Namespace, a.PodName, e.Time)
 }
 
-// entity puts an object below its owner into the table and returns its unit.
-// The parent is fixed when the object is first seen.
+// unknownPod returns the unit of a pod that is older than the log: its name is
+// all that requests for it and requests by its token have in common.
+func (g *Graph) unknownPod(namespace, name string, now int64) event.ID {
+	return g.unit(g.table.Insert(g.key("pod", namespace, name), kindPod, Ref{}, now))
+}
+
+// entity puts an object into the table and returns its unit. An object hangs
+// below the top of its owner chain, fixed when it is first seen. A pod is a unit
+// of its own, led to by its workload: what happens in one replica says nothing
+// of the next.
 func (g *Graph) entity(o inventory.Object, now int64) event.ID {
 	k := g.objectKey(o)
 	if ref, ok := g.table.Get(k); ok {
 		g.table.Touch(ref, now)
 		return g.unit(ref)
 	}
-	parent, kind := Ref{}, kindObject
-	if o.Key.Resource == "pods" {
-		kind = kindPod
-	}
+	owner := Ref{}
 	if top, ok := g.inv.TopOwner(o.UID); ok && !o.ForgedOwner && top.UID != o.UID {
-		parent = g.table.Insert(g.key("uid", top.UID), kindObject, Ref{}, now)
+		owner = g.table.Insert(g.key("uid", top.UID), kindObject, Ref{}, now)
 	}
-	return g.unit(g.table.Insert(k, kind, parent, now))
+	if o.Key.Resource != "pods" {
+		return g.unit(g.table.Insert(k, kindObject, owner, now))
+	}
+	pod := g.unit(g.table.Insert(k, kindPod, Ref{}, now))
+	if from := g.unit(owner); from != (event.ID{}) {
+		g.links = append(g.links, Link{
+			From: from, To: pod, Type: LinkCreated, Grade: Exact, Strength: weightExact, Candidates: 1,
+			Time: now, Label: g.keep("pods/" + o.Key.Namespace + "/" + o.Key.Name),
+		})
+	}
+	return pod
 }
 
 // objectKey names an object for its lifetime: by UID, and by name and creation

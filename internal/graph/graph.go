@@ -70,8 +70,9 @@ type Graph struct {
 	fetched  recent[event.ID, origin]     // network → who fetched cluster credentials from the cloud there
 	access   recent[event.ID, origin]     // cloud principal → who gave it access to the cluster
 
-	charts   recent[event.ID, bool] // webhook configuration → came with its service and namespace
-	weighty  recent[event.ID, bool] // events that raised a flag of medium severity or above
+	charts   recent[event.ID, bool]   // webhook configuration → came with its service and namespace
+	who      recent[event.ID, string] // unit of a session → user and address
+	weighty  recent[event.ID, bool]   // events that raised a flag of medium severity or above
 	policies []policy
 
 	swept   int64 // event time of the last sweep
@@ -90,6 +91,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
 		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
 		charts: newRecent[event.ID, bool](n / 8), weighty: newRecent[event.ID, bool](n / 8),
+		who: newRecent[event.ID, string](n),
 	}
 }
 
@@ -145,6 +147,7 @@ func (g *Graph) begin(s *session, e *event.Event) {
 		g.noteAccount(e.Actor.Namespace, e.Actor.ServiceAccount, pod)
 	}
 	g.table.Insert(s.Key, kindSession, g.tableParent(s), s.First)
+	g.who.put(s.Unit, g.keep(e.Actor.Name+" from "+e.Actor.IP))
 	if pod != (event.ID{}) && f.PodMismatch {
 		g.link(s, pod, Link{Type: LinkPodToken, Grade: Exact, Strength: weightExact, Label: e.Actor.PodName})
 	}
@@ -227,6 +230,13 @@ func (g *Graph) MarkFlagged(unit, flagged event.ID, severity event.Severity) {
 	if ref, ok := g.table.Get(unit); ok {
 		g.table.MarkFlagged(ref)
 	}
+}
+
+// Describe says whose a unit is: user and address of the session that began
+// it; "" when it is none or forgotten.
+func (g *Graph) Describe(unit event.ID) string {
+	who, _ := g.who.get(unit)
+	return who
 }
 
 // link records that from led to the session's unit.

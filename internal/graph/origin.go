@@ -34,9 +34,9 @@ func (g *Graph) linkOrigin(s *session, e *event.Event) {
 	switch kind, rest, _ := strings.Cut(e.Actor.Credential, ":"); kind {
 	case "legacy":
 		namespace, name, _ := strings.Cut(rest, "/")
-		g.linkSecret(s, namespace, name)
+		g.linkSecret(s, e, namespace, name)
 	case "bootstrap":
-		g.linkSecret(s, "kube-system", "bootstrap-token-"+rest)
+		g.linkSecret(s, e, "kube-system", "bootstrap-token-"+rest)
 	}
 	g.linkCloudOrigin(s, e)
 }
@@ -71,17 +71,13 @@ func (g *Graph) applyOrigin(s *session, e *event.Event, o origin) {
 }
 
 // linkSecret links a session whose credential comes from a Secret to those who
-// read or created it (L9).
-func (g *Graph) linkSecret(s *session, namespace, name string) {
-	named, _ := g.readers.get(g.key("secret", namespace, name))
-	listed, _ := g.readers.get(g.key("secrets", namespace))
-	wide, _ := g.readers.get(g.key("secrets", ""))
-	var from []origin
-	for _, o := range slices.Concat(named, listed, wide) {
-		if !o.Native && o.User != s.User {
-			from = append(from, o)
-		}
+// read or created it (L9). A credential at work in its place before the read is
+// not explained by it.
+func (g *Graph) linkSecret(s *session, e *event.Event, namespace, name string) {
+	if f := &e.Facts.Actor; !f.FirstSeen && !s.Foreign {
+		return
 	}
+	from := g.holders(s, namespace, name)
 	for _, o := range from {
 		l := Link{Type: LinkSecret, Grade: Exact, Strength: weightExact, Label: namespace + "/" + name, Candidates: len(from)}
 		switch {
@@ -93,13 +89,31 @@ func (g *Graph) linkSecret(s *session, namespace, name string) {
 		if len(from) > 1 && l.Grade != Exact {
 			l.Grade, l.Strength = Heuristic, l.Strength/float64(len(from))
 		}
-		if !o.Made {
-			s.Lineage.SecretReadBy = o.User
-		}
-		if !o.Barrier {
-			g.link(s, o.Unit, l)
-			s.inherit(o)
-		}
+		s.holdFrom(o, from)
+		g.link(s, o.Unit, l)
+		s.inherit(o)
+	}
+}
+
+// holders returns who may hold what a Secret contains, routine readers left out.
+func (g *Graph) holders(s *session, namespace, name string) []origin {
+	named, _ := g.readers.get(g.key("secret", namespace, name))
+	listed, _ := g.readers.get(g.key("secrets", namespace))
+	wide, _ := g.readers.get(g.key("secrets", ""))
+	return slices.DeleteFunc(slices.Concat(named, listed, wide), func(o origin) bool {
+		return o.Native || o.Barrier || o.User == s.User
+	})
+}
+
+// holdFrom says how the session came by a Secret that o read or made. Whoever
+// makes a token Secret and reads it hands the token out: he issued it.
+func (s *session) holdFrom(o origin, all []origin) {
+	switch {
+	case o.Made:
+	case slices.ContainsFunc(all, func(x origin) bool { return x.Made && x.User == o.User }):
+		s.Lineage.MintedBy, s.Lineage.MintedForeign = o.User, true
+	default:
+		s.Lineage.SecretReadBy = o.User
 	}
 }
 

@@ -78,11 +78,10 @@ func enteredPod(r *event.Request) string {
 
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
 	namespace, name, _ := strings.Cut(enteredPod(r), "/")
-	o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name})
-	if !ok {
-		return event.ID{}
+	if o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name}); ok {
+		return g.entity(o, now)
 	}
-	return g.entity(o, now)
+	return g.unknownPod(namespace, name, now)
 }
 
 // linkGrant finds the binding or role, made in this log, without which the
@@ -142,6 +141,7 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 	case r.Verb == "create" && r.Subresource == "":
 		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
 		g.linkInjectors(unit, e)
+		g.linkRunCommand(unit, e)
 	case changesBehaviour(e):
 		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
 		g.linkInjectors(unit, e)

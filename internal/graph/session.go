@@ -77,6 +77,9 @@ func (g *Graph) credentialKey(a *event.Actor) event.ID {
 		g.hash.Str(a.Credential)
 	case a.AccessKey != "":
 		g.hash.Str("aws:" + a.AccessKey)
+	case a.PodUID != "":
+		g.hash.Str("pod")
+		g.hash.Str(a.PodUID)
 	case a.Kind == event.ActorUnauthenticated || a.Kind == event.ActorAnonymous:
 		g.hash.Str("anonymous")
 	default:

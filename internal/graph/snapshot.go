@@ -19,6 +19,7 @@ type state struct {
 	Access   recent[event.ID, origin]
 	Charts   recent[event.ID, bool]
 	Weighty  recent[event.ID, bool]
+	Who      recent[event.ID, string]
 	Policies []policy
 	Swept    int64
 }
@@ -26,7 +27,7 @@ type state struct {
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.policies, g.swept}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -55,6 +56,7 @@ func (g *Graph) Restore(r io.Reader) error {
 	g.access.restore(s.Access)
 	g.charts.restore(s.Charts)
 	g.weighty.restore(s.Weighty)
+	g.who.restore(s.Who)
 	g.policies, g.swept = s.Policies, s.Swept
 	return nil
 }

@@ -118,7 +118,7 @@ func (m *merger) openNext() {
 	m.waiting = m.waiting[1:]
 	reader, err := file.Open(p.path)
 	if err != nil {
-		m.badFile(err)
+		m.badFile(p.path, err)
 		return
 	}
 	m.r.totals.Files++
@@ -146,7 +146,7 @@ func (m *merger) advance(in *input) bool {
 			continue
 		}
 		if !errors.Is(err, io.EOF) {
-			m.badFile(err)
+			m.badFile(in.path, err)
 		}
 		m.r.totals.Skipped += int64(in.reader.Skipped())
 		m.r.noteRead(in.path)
@@ -155,7 +155,15 @@ func (m *merger) advance(in *input) bool {
 	}
 }
 
-func (m *merger) badFile(err error) {
+// badFile reports an input that cannot be read. What a folder holds beside logs
+// is no error: nobody asked for it.
+func (m *merger) badFile(path string, err error) {
+	var unknown *file.UnknownFormatError
+	if errors.As(err, &unknown) && !m.r.named[path] {
+		m.r.totals.Strangers++
+		m.r.cfg.Bad(fmt.Errorf("skipping %s: not a log", path))
+		return
+	}
 	m.r.totals.BadFiles++
 	m.r.cfg.Bad(err)
 }

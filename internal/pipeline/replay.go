@@ -4,6 +4,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -33,6 +34,7 @@ type Totals struct {
 	Skipped    int64 // records that say nothing for detection (digests, insights, other log categories)
 	Unreadable int64 // records that could not be read
 	BadFiles   int   // inputs that could not be read at all
+	Strangers  int   // files of a folder that are no logs, left out
 	Outside    int64 // events beyond Until
 	Engine     engine.Stats
 }
@@ -43,6 +45,7 @@ type Replay struct {
 	rules  *detect.Set
 	sink   FlagSink
 	pool   sync.Pool
+	named  map[string]bool // inputs named by the caller, not found in a folder
 	totals Totals
 
 	mu   sync.Mutex // guards progress
@@ -89,6 +92,10 @@ func (r *Replay) Run(ctx context.Context, inputs []string) (*engine.Engine, Tota
 	if err != nil {
 		return nil, r.totals, err
 	}
+	r.named = map[string]bool{}
+	for _, path := range inputs {
+		r.named[path] = true
+	}
 	eng := engine.New(r.cfg.Engine, r.rules, r)
 	batches := make(chan []*event.Event, inFlight)
 	ctx, stop := context.WithCancel(ctx)
@@ -105,6 +112,10 @@ func (r *Replay) Run(ctx context.Context, inputs []string) (*engine.Engine, Tota
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, r.totals, fmt.Errorf("replaying: %w", err)
+	}
+	if r.totals.Records == 0 && r.totals.Strangers > 0 && r.totals.Strangers == r.totals.Files {
+		r.totals.BadFiles++
+		r.cfg.Bad(errors.New("no log among the inputs"))
 	}
 	eng.Flush()
 	r.totals.Engine = eng.Stats()

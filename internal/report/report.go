@@ -25,36 +25,51 @@ type Rules interface {
 type Collector struct {
 	rules Rules
 	spool spool
-	first map[event.ID]uint64 // unit → its first flag
+	units map[event.ID]unitFlags
 	buf   []byte
+}
+
+// unitFlags is what a Collector remembers of a unit.
+type unitFlags struct {
+	first   uint64 // its first flag
+	weighty bool   // it holds a flag that moves a score
 }
 
 // NewCollector returns an empty Collector. rules is the engine's rule set.
 func NewCollector(rules Rules) *Collector {
-	return &Collector{rules: rules, first: map[event.ID]uint64{}}
+	return &Collector{rules: rules, units: map[event.ID]unitFlags{}}
 }
 
 // Flag implements pipeline.FlagSink.
 func (c *Collector) Flag(f engine.Flag) uint64 {
 	c.buf = c.rules.AppendMessage(c.buf[:0], f.Rule, f.Event)
 	ref := c.spool.add(f.Unit, newFlag(c.rules.Rule(f.Rule), string(c.buf), f.Event))
-	if _, ok := c.first[f.Unit]; !ok {
-		c.first[f.Unit] = ref
+	u, ok := c.units[f.Unit]
+	if !ok {
+		u.first = ref
 	}
+	u.weighty = u.weighty || c.rules.Rule(f.Rule).Severity > event.Info
+	c.units[f.Unit] = u
 	return ref
 }
 
 // Close frees the temporary file, if there is one.
 func (c *Collector) Close() error { return c.spool.close() }
 
+// Units says whose a unit without flags is. engine.Engine implements it.
+type Units interface {
+	// Describe returns user and address, "" when they are not known.
+	Describe(unit event.ID) string
+}
+
 // Describe returns the traces as output writes them, in the order given.
-func (c *Collector) Describe(traces []trace.Trace) ([]Trace, error) {
+func (c *Collector) Describe(traces []trace.Trace, units Units) ([]Trace, error) {
 	if c.spool.err != nil {
 		return nil, c.spool.err
 	}
 	out := make([]Trace, 0, len(traces))
 	for i := range traces {
-		t, err := c.newTrace(traces[i])
+		t, err := c.newTrace(traces[i], units)
 		if err != nil {
 			return nil, err
 		}
@@ -119,6 +134,7 @@ type Result struct {
 type Totals struct {
 	Files      int   `json:"files"`
 	BadFiles   int   `json:"badFiles"`
+	Strangers  int   `json:"strangers"` // files of a folder that are no logs
 	Records    int64 `json:"records"`
 	Bytes      int64 `json:"bytes"`
 	Unreadable int64 `json:"unreadable"`

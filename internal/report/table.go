@@ -119,6 +119,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	}
 	add(x.Unreadable, "unreadable")
 	add(int64(x.BadFiles), "files not readable at all")
+	add(int64(x.Strangers), "files of folders that are no logs")
 	add(x.Skipped, "not relevant")
 	add(x.Duplicates, "duplicates dropped")
 	add(x.Late, "too late for their place")

@@ -16,8 +16,8 @@ const (
 	chunkSize = 256 << 10
 	minRead   = 4 << 10 // free space below which a new chunk is begun
 
-	maxLists = 4   // lists in lists, as `jq -s` of CloudTrail files makes them
-	maxHeld  = 256 // errors kept back until the first record that is known
+	maxLists = 4       // lists in lists, as `jq -s` of CloudTrail files makes them
+	maxHeld  = 1 << 16 // errors kept back until the first record that is known; an input that begins with more is no log
 
 	// giveUp is how far a file is read while nothing in it is known.
 	giveUp = 16 << 20
@@ -94,8 +94,9 @@ func (r *Reader) Next() (Record, error) {
 			r.finish(err)
 		case bad != nil && !r.seen && len(r.held) < maxHeld:
 			r.held = append(r.held, bad)
+		case bad != nil && !r.seen:
+			r.finish(r.unknownFormat())
 		case bad != nil:
-			r.release()
 			r.ready = append(r.ready, bad)
 		case len(r.held) > 0:
 			kept := rec
