@@ -34,7 +34,7 @@ func TestReadSuppressions(t *testing.T) {
 		{"until a date", entry("    expires: 2027-01-02\n"), []trace.Suppression{until}, ""},
 		{"until a time", entry("    expires: 2027-01-02T00:00:00Z\n"), []trace.Suppression{until}, ""},
 		{"no date", entry("    expires: tomorrow\n"), nil, `suppression 1: expires "tomorrow" is neither a date`},
-		{"unknown key", entry("    untill: 2027-01-02\n"), nil, "untill"},
+		{"unknown key", entry("    until: 2027-01-02\n"), nil, "until"},
 		{"nothing but a shape", head + "  - fingerprint: 000102030405060708090a0b0c0d0e0f\n", nil, "suppression 1: it needs"},
 		{"no shape", head + "  - reason: a\n    owner: b\n    allowedKinds: [c]\n", nil, "suppression 1: it needs fingerprint"},
 		{"broken shape", head + "  - fingerprint: abc\n", nil, "32 hex digits"},
