@@ -95,6 +95,32 @@ func (r *Request) Target() string {
 	return b.String()
 }
 
+// proxiedPod returns "namespace/pod" of a kubelet path such as
+// /exec/shop/web-1/app (k8s.io/kubernetes pkg/kubelet/server/server.go).
+func proxiedPod(path string) string {
+	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	switch verb {
+	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
+	default:
+		return ""
+	}
+	namespace, rest, ok := strings.Cut(rest, "/")
+	pod, _, _ := strings.Cut(rest, "/")
+	if !ok || pod == "" {
+		return ""
+	}
+	return namespace + "/" + pod
+}
+
+// EnteredPod returns "namespace/pod" of the pod that an exec, attach,
+// port-forward or proxy request is for; "" when it names none.
+func (r *Request) EnteredPod() string {
+	if r.Resource == "nodes" {
+		return proxiedPod(r.ProxyPath)
+	}
+	return r.Namespace + "/" + r.TargetName()
+}
+
 // Controller returns the controlling owner reference, nil when there is none.
 func (b *Body) Controller() *Owner {
 	for i := range b.Owners {

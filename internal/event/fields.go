@@ -131,6 +131,7 @@ var fields = []Field{
 	{Name: "k8s.impersonationConstraint", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Constraint }, Doc: "mode of a constrained impersonation"},
 	{Name: "exec.command", Type: Strings, Group: "Kubernetes request", Strings: func(e *Event) []string { return e.K8s.Command }, Doc: "command of exec"},
 	{Name: "exec.line", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.CommandLine() }, Doc: "command of exec, joined with spaces"},
+	{Name: "exec.pod", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.EnteredPod() }, Doc: "namespace/pod that is entered, through nodes/proxy too"},
 	{Name: "exec.container", Type: String, Group: "Kubernetes request", String: func(e *Event) string { return e.K8s.Container }, Doc: "container of exec or attach"},
 	{Name: "exec.tty", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.K8s.TTY }, Doc: "interactive terminal"},
 	{Name: "exec.stdin", Type: Bool, Group: "Kubernetes request", Bool: func(e *Event) bool { return e.K8s.Stdin }, Doc: "standard input attached"},

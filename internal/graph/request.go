@@ -18,7 +18,7 @@ func (g *Graph) observeRequest(s *session, e *event.Event) {
 		return
 	}
 	if enters(r) {
-		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(enteredPod(r))})
+		g.linkTo(s, g.enteredUnit(r, e.Time), Link{Type: LinkExec, Grade: Exact, Strength: weightExact, Label: g.keep(r.EnteredPod())})
 		return
 	}
 	if r.Mutates() {
@@ -46,38 +46,13 @@ func enters(r *event.Request) bool {
 			return true
 		}
 	case "nodes":
-		return r.Subresource == "proxy" && proxiedPod(r.ProxyPath) != ""
+		return r.Subresource == "proxy" && r.EnteredPod() != ""
 	}
 	return false
 }
 
-// proxiedPod returns "namespace/pod" of a kubelet path such as
-// /exec/shop/web-1/app (k8s.io/kubernetes pkg/kubelet/server/server.go).
-func proxiedPod(path string) string {
-	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	switch verb {
-	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
-	default:
-		return ""
-	}
-	namespace, rest, ok := strings.Cut(rest, "/")
-	pod, _, _ := strings.Cut(rest, "/")
-	if !ok || pod == "" {
-		return ""
-	}
-	return namespace + "/" + pod
-}
-
-// enteredPod returns "namespace/pod" of the pod a request enters.
-func enteredPod(r *event.Request) string {
-	if r.Resource == "nodes" {
-		return proxiedPod(r.ProxyPath)
-	}
-	return r.Namespace + "/" + r.TargetName()
-}
-
 func (g *Graph) enteredUnit(r *event.Request, now int64) event.ID {
-	namespace, name, _ := strings.Cut(enteredPod(r), "/")
+	namespace, name, _ := strings.Cut(r.EnteredPod(), "/")
 	if o, ok := g.inv.Object(inventory.ObjectKey{Resource: "pods", Namespace: namespace, Name: name}); ok {
 		return g.entity(o, now)
 	}
