@@ -22,6 +22,7 @@ type Facts struct {
 type ActorFacts struct {
 	System       bool // a genuine control-plane component or built-in controller
 	Controller   bool // a workload's own service account from its own pod, with a routine older than an hour of log or a list+watch pattern
+	Proxy        bool // an authenticating proxy in its own place: it acts for at least three people and does nearly nothing for itself
 	Suspect      bool // a lineage fact speaks against the credential, see docs/fields.md
 	FirstSeen    bool // first event of this credential
 	AgeS         int  // since the credential was first seen or issued
@@ -29,7 +30,9 @@ type ActorFacts struct {
 	Networks     int  // networks it was seen from, this one included
 	Concurrent   bool // another network used it within the last 10 minutes
 	NetworkAgeS  int  // since its first use from this network when another one was known before: 0 with NewNetwork; -1 on its first network
+	YoungNetwork bool // from a network younger than seven days for it (NetworkAgeS), which neither the cluster nor two other people's home vouch for
 	NewAgent     bool // seen before, but never with this user-agent family
+	Usual        bool // this identity did such a thing before the last 10 minutes, from a place that was established then
 	PodMismatch  bool // bound to a pod, used from neither that pod's nor its node's addresses
 	NodeMismatch bool // node identity from an address other than that node's
 	MintedBy     string

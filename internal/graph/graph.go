@@ -138,7 +138,7 @@ func (g *Graph) Observe(e *event.Event) Step {
 // credential.
 func (g *Graph) begin(s *session, e *event.Event) {
 	f := &e.Facts.Actor
-	s.Foreign = f.NewNetwork || f.PodMismatch || f.NodeMismatch
+	s.Foreign = f.YoungNetwork || f.PodMismatch || f.NodeMismatch
 	s.Barrier = !s.Foreign && (f.System || f.Controller || e.Actor.Kind == event.ActorNode || e.Actor.Kind == event.ActorCloudService)
 	s.Unit = s.Key
 	pod := g.podUnit(e)
@@ -176,14 +176,26 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
-	f.Suspect = s.Foreign || s.Tainted || f.PodMismatch || f.NodeMismatch || f.ForeignIssued || l.SecretReadBy != "" ||
-		l.MintedForeign && strings.HasPrefix(l.MintedBy, event.ServiceAccountPrefix)
+	f.Suspect = s.suspect(f)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
 	}
 	if f.Suspect { // what a stolen credential sets up is no installation
 		e.Facts.Grants.SubjectNew, e.Facts.Grants.WebhookChart = false, false
 	}
+}
+
+// suspect reports whether a lineage fact speaks against the credential. People
+// travel and pipelines change their addresses: what they usually do is no
+// reason for suspicion in a new network; what they never did before is.
+func (s *session) suspect(f *event.ActorFacts) bool {
+	if f.PodMismatch || f.NodeMismatch || f.SecretReadBy != "" || s.Tainted {
+		return true
+	}
+	if f.MintedForeign && strings.HasPrefix(f.MintedBy, event.ServiceAccountPrefix) {
+		return true
+	}
+	return (s.Foreign || f.ForeignIssued) && !f.Usual
 }
 
 // foreignIssued reports whether a credential issued to one network is used from

@@ -55,6 +55,9 @@ type lineage struct {
 // Identify sets e.Session. It must run before any other stage sees e.
 func (g *Graph) Identify(e *event.Event) {
 	cred := g.credentialKey(&e.Actor)
+	if a := &e.Actor; a.Impersonated != "" && g.inv.Proxy(a.Name) {
+		cred = g.key("proxied", a.Name, a.Impersonated)
+	}
 	net := g.inv.Network(e.Actor.IP)
 	base := g.sessionBase(cred, net)
 	s, ok := g.sessions.get(base)

@@ -35,7 +35,7 @@ func BenchmarkNeededGrant(b *testing.B) {
 func clearFacts(e *event.Event) {
 	f := &e.Facts
 	f.SessionEnd, f.Cascade = false, false
-	f.Actor = event.ActorFacts{AgeS: -1, GrantAgeS: -1}
+	f.Actor = event.ActorFacts{AgeS: -1, GrantAgeS: -1, NetworkAgeS: -1}
 	f.Target = event.TargetFacts{AgeS: -1, NamespaceAgeS: -1, HostPaths: f.Target.HostPaths[:0]}
 	c, g := &f.Change, &f.Grants
 	f.Change = event.ChangeFacts{InjectorAgeS: -1, ImagesAdded: c.ImagesAdded[:0], ContainersAdded: c.ContainersAdded[:0],
@@ -68,5 +68,20 @@ func TestReadsDoNotAllocate(t *testing.T) {
 	})
 	if allocs != 0 {
 		t.Errorf("%d reads allocated %.0f times", len(reads), allocs)
+	}
+}
+
+func TestProxiedReadsDoNotAllocate(t *testing.T) {
+	l := newLog(t)
+	proxy := podToken("teleport", "teleport", "u1", "n1", "10.244.0.5")
+	l.acts(proxy, 3, "u-a", "u-b", "u-c")
+	proxy.Impersonated = "u-a"
+	e := l.see(fact(proxy, req("get", "secrets", "shop", "x")))
+	allocs := testing.AllocsPerRun(5, func() {
+		clearFacts(e)
+		l.inv.Observe(e)
+	})
+	if allocs != 0 {
+		t.Errorf("a proxied read allocated %.0f times", allocs)
 	}
 }

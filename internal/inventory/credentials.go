@@ -72,12 +72,16 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 	return out, true
 }
 
-// credentialKey returns the key of the actor's credential; a user name stands
-// for it where the log names none. It is false for an unauthenticated actor.
+// credentialKey returns the key of the actor's credential. Where the log names
+// none the pod that a token is bound to stands for it, so that two pods of one
+// service account stay two, and then the user name. It is false for an
+// unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
 	case a.Credential != "" && (a.Name == "" || !strings.HasPrefix(a.Credential, "azure:")):
 		return inv.key("credential", a.Credential), true
+	case a.Credential == "" && a.PodUID != "":
+		return inv.key("pod credential", a.PodUID), true
 	case a.Name != "":
 		return inv.key("user", a.Name), true
 	}
@@ -100,20 +104,28 @@ func (inv *Inventory) describeActor(e *event.Event) {
 	if !ok {
 		return
 	}
-	c := inv.creds.get(k, inv.now)
-	if c == nil {
-		c = inv.creds.put(k, inv.now, &credential{})
-	}
-	inv.step.cred, inv.step.fresh = *c, (*c).First == 0
+	c := inv.credentialAt(k)
+	inv.step.cred, inv.step.routine = c, inv.routineOf(e)
 	f := &e.Facts.Actor
-	f.FirstSeen = inv.step.fresh
-	f.AgeS = (*c).age(e.Time)
-	f.System = inv.system(e, *c)
+	f.FirstSeen = c.First == 0
+	f.AgeS = c.age(e.Time)
+	f.System = inv.system(e, c)
 	f.NodeMismatch = inv.nodeMismatch(e)
 	f.PodMismatch = inv.podMismatch(e)
-	inv.describeNetworks(e, *c)
-	f.NewAgent = (*c).newAgent(e.Actor.Agent)
-	f.Controller = inv.controller(e, *c)
+	inv.describeNetworks(e, c)
+	f.Proxy = inv.proxy(e)
+	inv.chooseHistory(e, k)
+	f.NewAgent = !f.Proxy && c.newAgent(e.Actor.Agent)
+	f.Controller = inv.controller(e, c)
+	f.Usual = inv.usual(e)
+}
+
+// credentialAt returns the entry of a key, a new one when there is none.
+func (inv *Inventory) credentialAt(k event.ID) *credential {
+	if c := inv.creds.get(k, inv.now); c != nil {
+		return *c
+	}
+	return *inv.creds.put(k, inv.now, &credential{})
 }
 
 // age returns the seconds since the credential was issued or first used: 0 on
@@ -126,71 +138,6 @@ func (c *credential) age(t int64) int {
 		return ageSeconds(t, c.First)
 	}
 	return 0
-}
-
-func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
-	f, p := &e.Facts.Actor, inv.step.place
-	f.Networks = len(c.Networks) + c.Forgotten
-	if !p.known() {
-		return
-	}
-	at := c.network(p.net)
-	inside := at >= 0 && c.Networks[at].Cluster || at < 0 && inv.insideCluster(e)
-	outside := e.Kind != event.KindCloudCall
-	for i := range c.Networks {
-		n := &c.Networks[i]
-		outside = outside || !n.Cluster
-		if i != at && e.Time-n.Last <= int64(window) && (!n.Cluster || !inside && e.Kind != event.KindCloudCall) {
-			f.Concurrent = true
-		}
-	}
-	if at > 0 && !c.Networks[at].Cluster && outsideBefore(c.Networks[:at], e) {
-		f.NetworkAgeS = ageSeconds(e.Time, c.Networks[at].First)
-	}
-	if at < 0 {
-		f.Networks++
-		f.NewNetwork = len(c.Networks) > 0 && !inside && outside
-		if f.NewNetwork {
-			f.NetworkAgeS = 0
-		}
-	}
-}
-
-func (c *credential) network(n Network) int {
-	for i := range c.Networks {
-		if c.Networks[i].Net == n {
-			return i
-		}
-	}
-	return -1
-}
-
-// insideCluster reports whether a machine's credential is used from one of the
-// cluster's own places, between which it may move: pods restart on other
-// nodes, addresses of pods are translated to those of nodes. People and outside
-// machines have no such places.
-func (inv *Inventory) insideCluster(e *event.Event) bool {
-	p := inv.step.place
-	if e.Kind == event.KindCloudCall {
-		// A private address means a VPC endpoint: the same machine shows both
-		// that address and its NAT gateway's.
-		return p.private
-	}
-	switch e.Actor.Kind {
-	case event.ActorServiceAccount, event.ActorNode, event.ActorComponent:
-	default:
-		return false
-	}
-	if p.loopback() || inv.control.has(p.addr) {
-		return true
-	}
-	if e.Actor.Credential == "" && p.private {
-		return true // one name stands for all pods of the service account
-	}
-	if e.Facts.Actor.PodMismatch || e.Facts.Actor.NodeMismatch {
-		return false
-	}
-	return e.Actor.PodUID != "" && p.private || inv.clusterAddress(p.addr)
 }
 
 // agentHash hashes the family of a user agent without allocating.
@@ -231,37 +178,12 @@ func (inv *Inventory) learnActor(e *event.Event) {
 	if c.First == 0 {
 		c.First, c.FirstSession = e.Time, e.Session
 	}
+	inv.learnRoutine(e) // its place is judged by what was known before
 	if inv.step.place.known() {
 		inv.learnPlaces(e)
 		inv.learnNetwork(e, c)
 	}
-	inv.learnAgent(e, c)
-	inv.learnRoutine(e)
-}
-
-func (inv *Inventory) learnNetwork(e *event.Event, c *credential) {
-	p := inv.step.place
-	at := c.network(p.net)
-	if at < 0 {
-		if len(c.Networks) == maxNetworks {
-			c.dropNetwork()
-		}
-		c.Networks = append(c.Networks, networkUse{Net: p.net, First: e.Time, Cluster: inv.insideCluster(e)})
-		at = len(c.Networks) - 1
-	}
-	n := &c.Networks[at]
-	n.Addr, n.Last = p.addr, max(n.Last, e.Time)
-}
-
-func (c *credential) dropNetwork() {
-	oldest := 0
-	for i := range c.Networks {
-		if c.Networks[i].Last < c.Networks[oldest].Last {
-			oldest = i
-		}
-	}
-	c.Networks = append(c.Networks[:oldest], c.Networks[oldest+1:]...)
-	c.Forgotten++
+	inv.learnAgent(e, inv.step.history)
 }
 
 func (inv *Inventory) learnAgent(e *event.Event, c *credential) {
@@ -311,23 +233,7 @@ func (inv *Inventory) learnIssuedKey(e *event.Event) {
 }
 
 func (inv *Inventory) issued(id string, t int64, foreign bool) {
-	k := inv.key("credential", id)
-	c := inv.creds.get(k, inv.now)
-	if c == nil {
-		c = inv.creds.put(k, inv.now, &credential{})
+	if c := inv.credentialAt(inv.key("credential", id)); c.Issued == 0 {
+		c.Issued, c.Foreign = t, foreign
 	}
-	if (*c).Issued == 0 {
-		(*c).Issued, (*c).Foreign = t, foreign
-	}
-}
-
-// outsideBefore reports whether one of ns is a place outside the cluster. For
-// Kubernetes requests every earlier network counts.
-func outsideBefore(ns []networkUse, e *event.Event) bool {
-	for i := range ns {
-		if !ns[i].Cluster || e.Kind != event.KindCloudCall {
-			return true
-		}
-	}
-	return false
 }

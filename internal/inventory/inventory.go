@@ -80,6 +80,7 @@ type Inventory struct {
 	creds    table[*credential]
 	failures table[ring] // 401 answers by address
 	routines table[*routine]
+	homes    table[*home] // by network
 	objects  objectStore
 	pods     table[*podPlace]
 	nodes    table[*nodePlace]
@@ -96,8 +97,14 @@ type Inventory struct {
 type step struct {
 	place   place
 	cred    *credential
-	fresh   bool // the credential had not been seen
-	counted bool // the event is something new that happened, not the end of it
+	routine *routine // of the identity, nil when it has none yet
+
+	// A proxy has a history for each of the people it acts for, all others
+	// have one. acting is set when e is a proxy's request for somebody.
+	acting  bool
+	history *credential
+	habits  *routine // nil when there are none yet
+	counted bool     // the event is something new that happened, not the end of it
 
 	target event.ID // name key of the object acted on, where it has a name
 	object *Object  // that object as it was before, nil when not known
@@ -117,6 +124,7 @@ func (inv *Inventory) reset() {
 	inv.creds.init(c.Credentials, ttl)
 	inv.failures.init(c.Credentials, int64(window))
 	inv.routines.init(c.Credentials, ttl)
+	inv.homes.init(c.Credentials, ttl)
 	inv.objects.init(c.Objects, ttl)
 	inv.pods.init(c.Pods, ttl)
 	inv.nodes.init(c.Nodes, ttl)
@@ -182,6 +190,7 @@ func (inv *Inventory) advance(t int64) {
 	inv.creds.expire(inv.now)
 	inv.failures.expire(inv.now)
 	inv.routines.expire(inv.now)
+	inv.homes.expire(inv.now)
 	inv.objects.expire(inv.now, int64(inv.cfg.Graveyard))
 	inv.pods.expire(inv.now)
 	inv.nodes.expire(inv.now)

@@ -131,6 +131,37 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// TestPodStandsForCredential: before Kubernetes 1.30 the log names no token, but
+// the pod it is bound to.
+func TestPodStandsForCredential(t *testing.T) {
+	l := newLog(t)
+	token := func(uid, ip string) event.Actor {
+		a := podToken("shop", "web", uid, "n1", ip)
+		a.Credential = ""
+		return a
+	}
+	read := req("get", "secrets", "shop", "a")
+	l.see(fact(token("u1", "10.244.0.5"), read))
+	other := l.see(fact(token("u2", "10.244.1.5"), req("get", "secrets", "shop", "b"))).Facts.Actor
+	if !other.FirstSeen || other.SecretsRead != 1 || other.NewNetwork || other.Concurrent {
+		t.Errorf("another pod of the account: %+v", other)
+	}
+	same := l.see(fact(token("u1", "10.244.0.5"), read)).Facts.Actor
+	if same.FirstSeen || same.Networks != 1 {
+		t.Errorf("the first pod again: %+v", same)
+	}
+	stolen := l.see(fact(token("u1", "10.99.0.7"), read)).Facts.Actor
+	if !stolen.PodMismatch || !stolen.NewNetwork {
+		t.Errorf("a pod's token from another private network: %+v", stolen)
+	}
+	bare := account("shop", "old", "10.244.0.5")
+	l.see(fact(bare, read))
+	bare.IP = "10.244.7.5"
+	if f := l.see(fact(bare, read)).Facts.Actor; f.FirstSeen || f.NewNetwork {
+		t.Errorf("without pod or token the name stands for all: %+v", f)
+	}
+}
+
 func TestNewAgent(t *testing.T) {
 	l := newLog(t)
 	a := person("alice", "10.1.2.3")

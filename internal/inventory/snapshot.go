@@ -14,7 +14,7 @@ import (
 )
 
 // magic begins a snapshot; its digit is the version of the layout.
-const magic = "clewinv1"
+const magic = "clewinv2"
 
 // ErrSnapshot is wrapped by the errors of Restore when the bytes are not a whole,
 // unchanged snapshot of this version.
@@ -46,6 +46,7 @@ type state struct {
 	Creds    []saved[*credential]
 	Failures []saved[ring]
 	Routines []saved[*routine]
+	Homes    []saved[*home]
 	Pods     []saved[*podPlace]
 	Nodes    []saved[*nodePlace]
 	Addrs    []saved[addressUse]
@@ -107,7 +108,7 @@ func (inv *Inventory) Snapshot(w io.Writer) error {
 func (inv *Inventory) state() *state {
 	s := &state{
 		Now: inv.now, Swept: inv.swept, NameDrops: inv.drops, Drops: map[string]drops{},
-		Streams: saveKeys(&inv.streams), Creds: save(&inv.creds), Failures: save(&inv.failures), Routines: save(&inv.routines),
+		Streams: saveKeys(&inv.streams), Creds: save(&inv.creds), Failures: save(&inv.failures), Routines: save(&inv.routines), Homes: save(&inv.homes),
 		Pods: save(&inv.pods), Nodes: save(&inv.nodes), Addrs: save(&inv.addrs), Control: inv.control, Platform: inv.platform,
 		Graves: save(&inv.objects.graves),
 		Roles:  save(&inv.rbac.roles), Bindings: save(&inv.rbac.bindings), Older: saveKeys(&inv.rbac.older), Epoch: inv.rbac.epoch,
@@ -147,6 +148,7 @@ func (inv *Inventory) Restore(r io.Reader) error {
 	load(&inv.creds, s.Creds)
 	load(&inv.failures, s.Failures)
 	load(&inv.routines, s.Routines)
+	load(&inv.homes, s.Homes)
 	load(&inv.pods, s.Pods)
 	load(&inv.nodes, s.Nodes)
 	load(&inv.addrs, s.Addrs)
@@ -249,7 +251,7 @@ func counterOf[V any](name string, t *table[V]) counter {
 func (inv *Inventory) counters() []counter {
 	return []counter{
 		counterOf("streams", &inv.streams), counterOf("credentials", &inv.creds), counterOf("failures", &inv.failures),
-		counterOf("routines", &inv.routines), counterOf("objects", &inv.objects.byName), counterOf("uids", &inv.objects.byUID),
+		counterOf("routines", &inv.routines), counterOf("homes", &inv.homes), counterOf("objects", &inv.objects.byName), counterOf("uids", &inv.objects.byUID),
 		counterOf("graves", &inv.objects.graves), counterOf("pods", &inv.pods), counterOf("nodes", &inv.nodes), counterOf("addresses", &inv.addrs),
 		counterOf("roles", &inv.rbac.roles), counterOf("bindings", &inv.rbac.bindings), counterOf("credits", &inv.rbac.older),
 	}

@@ -185,7 +185,7 @@ func (a *activity) distinct(which int, t int64) int { return a.Sets[which].count
 // after the target was described, as deletes by the control plane are cascades.
 func (inv *Inventory) countActivity(e *event.Event) {
 	inv.countAuthFailure(e)
-	c := inv.step.cred
+	c := inv.step.history
 	if c == nil {
 		return
 	}
