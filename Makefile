@@ -25,7 +25,7 @@ race: ## all tests, shuffled, with the race detector (needs a C compiler)
 
 .PHONY: lint
 lint: ## golangci-lint (vet is one of its linters), and the rules' own lint
-	$(GO) run $(GOLANGCI) run ./...
+	$(GO) run $(GOLANGCI) run --allow-parallel-runners ./...
 	$(GO) run ./cmd/clew rule lint
 
 .PHONY: rules
