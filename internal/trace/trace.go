@@ -9,7 +9,9 @@
 // Units are joined into one trace only over links that evidence opens:
 //
 //   - forward: a unit that is tainted caused something after its taint began;
-//   - backward: a unit shows evidence after another one acted on it.
+//   - backward: a unit shows evidence after another one, flagged itself, acted
+//     on it. Whoever deployed two workloads that are attacked apart does not
+//     join them.
 //
 // Both travel at most three links from the flagged unit, in the direction of
 // time, and only over links strong enough for the evidence they carry. Opening
