@@ -195,7 +195,7 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 		return fmt.Errorf("describing traces: %w", err)
 	}
 	sum := summary(traces, totals)
-	sum.Hidden = len(traces) - len(shown)
+	sum.Hidden, sum.Unnamed = len(traces)-len(shown), collector.Unnamed()
 	switch c.output {
 	case "json":
 		return collector.WriteJSON(w, eng, described, sum)

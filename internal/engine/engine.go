@@ -25,7 +25,8 @@ type Config struct {
 	// still be put in its place. The default is 30 s.
 	Window time.Duration
 	// MaxHeld bounds the events held back, whatever their times. The default
-	// is 16384, about 40 MiB with their raw records.
+	// is 8192: 32 MiB of events, and their raw records, which are 1 to 2 KiB
+	// each in most logs.
 	MaxHeld int
 	// FlagFrom is the event time, in nanoseconds, before which events are
 	// learned from but raise no flag; 0 is no bound.
@@ -44,7 +45,7 @@ func (c Config) withDefaults() Config {
 		c.Window = 30 * time.Second
 	}
 	if c.MaxHeld == 0 {
-		c.MaxHeld = 1 << 14
+		c.MaxHeld = 1 << 13
 	}
 	return c
 }

@@ -183,10 +183,19 @@ func (a *Actor) reset() {
 	a.Groups, a.ImpersonatedGroups, a.ForgedIPs = groups, impersonated, forged
 }
 
-// emptied returns s without its elements but with its memory. The elements are
-// cleared: an event that waits to be used again would otherwise hold on to the
-// chunk of input that their strings stand in, and thousands wait.
+// maxKept bounds the elements whose memory an event keeps for its next use. Of
+// thousands of events that take turns each meets the largest role of the
+// cluster once: without a bound all of them would keep room for it.
+const maxKept = 16
+
+// emptied returns s without its elements but with its memory, unless that is
+// large. The elements are cleared: an event that waits to be used again would
+// otherwise hold on to the chunk of input that their strings stand in, and
+// thousands wait.
 func emptied[T any](s []T) []T {
+	if cap(s) > maxKept {
+		return nil
+	}
 	clear(s)
 	return s[:0]
 }

@@ -37,7 +37,7 @@ func (g *Graph) activate(unit event.ID) {
 	if len(acts) == 0 {
 		return
 	}
-	g.acts.put(unit, nil)
+	g.acts.drop(unit)
 	for _, l := range acts {
 		g.activate(l.From)
 		g.links = append(g.links, l)

@@ -38,7 +38,7 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	l.IssuedToPod = g.keep(podOf(c))
 	// A workload of the cluster has a place; a pipeline elsewhere has not.
 	o.Suspect = o.Suspect || s.Foreign && l.IssuedToPod != ""
-	o.Lineage = l
+	o.Lineage = &l
 	return o
 }
 
@@ -70,10 +70,10 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 		o, ok := g.origins.get(k)
 		if !ok {
 			o = s.originOf(e)
-			o.Lineage = lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
+			o.Lineage = &lineage{IssuedVia: "federation", IssuedToPod: g.keep(podOf(c)), IssuedNet: s.Net}
 			g.origins.put(k, o)
 		}
-		s.Lineage = o.Lineage
+		s.Lineage = *o.Lineage
 		if o.Unit != s.Unit {
 			g.link(s, o.Unit, Link{Type: LinkSameCredential, Grade: Strong, Strength: weightForeign, Label: s.Lineage.IssuedToPod})
 		}

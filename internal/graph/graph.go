@@ -12,6 +12,7 @@ package graph
 
 import (
 	"strings"
+	"time"
 
 	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/inventory"
@@ -21,9 +22,15 @@ import (
 type Config struct {
 	// MaxEntities caps the entity table. The default is 4 Mi entities.
 	MaxEntities int
-	// MaxSessions caps identity sessions, credentials' origins and secrets'
-	// readers, each. The default is 128 Ki.
+	// MaxSessions caps identity sessions, credentials and their origins, each;
+	// other tables have a half to an eighth of it. Up to twice as many are held
+	// for some time. The default is 64 Ki: no more than 100 MiB together where
+	// sessions come and go.
 	MaxSessions int
+	// TTL is how long in event time the origin of a credential, the readers of a
+	// secret and the like are remembered after they last mattered; default 30
+	// days. Sessions end after an hour without a request, and are forgotten then.
+	TTL time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -31,7 +38,10 @@ func (c Config) withDefaults() Config {
 		c.MaxEntities = 4 << 20
 	}
 	if c.MaxSessions == 0 {
-		c.MaxSessions = 128 << 10
+		c.MaxSessions = 64 << 10
+	}
+	if c.TTL == 0 {
+		c.TTL = 30 * 24 * time.Hour
 	}
 	return c
 }
@@ -46,7 +56,7 @@ type origin struct {
 	Barrier   bool
 	Ancestors []event.ID
 	Users     []string
-	Lineage   lineage // of a cloud credential: how it was issued
+	Lineage   *lineage // of a cloud credential: how it was issued; never changed, nil for all others
 	Label     string
 	Approver  *origin // of a certificate: who approved the request
 	Suspect   bool    // a lineage fact spoke against its session
@@ -85,15 +95,30 @@ type Graph struct {
 // observe each event before Observe does.
 func New(cfg Config, inv *inventory.Inventory) *Graph {
 	cfg = cfg.withDefaults()
-	n := cfg.MaxSessions
+	n, ttl := cfg.MaxSessions, cfg.TTL
 	return &Graph{
 		inv: inv, table: NewTable(TableConfig{Max: cfg.MaxEntities}), names: event.NewInterner(),
-		sessions: newRecent[event.ID, *session](n), origins: newRecent[event.ID, origin](n),
-		readers: newRecent[event.ID, []origin](n), byCred: newRecent[event.ID, []peer](n),
-		accounts: newRecent[event.ID, []event.ID](n / 8), fetched: newRecent[event.ID, origin](n / 8), access: newRecent[event.ID, origin](n / 8),
-		charts: newRecent[event.ID, bool](n / 8), weighty: newRecent[event.ID, bool](n / 8),
-		who: newRecent[event.ID, string](n), acts: newRecent[event.ID, []Link](n),
+		sessions: newRecent[event.ID, *session](n, time.Duration(sessionIdleNanos)), origins: newRecent[event.ID, origin](n, ttl),
+		readers: newRecent[event.ID, []origin](n/2, ttl), byCred: newRecent[event.ID, []peer](n, ttl),
+		accounts: newRecent[event.ID, []event.ID](n/8, ttl), fetched: newRecent[event.ID, origin](n/8, ttl), access: newRecent[event.ID, origin](n/8, ttl),
+		charts: newRecent[event.ID, bool](n/8, ttl), weighty: newRecent[event.ID, bool](n/8, ttl),
+		who: newRecent[event.ID, string](n, ttl), acts: newRecent[event.ID, []Link](n/2, ttl),
 	}
+}
+
+// expire forgets what was not used for long.
+func (g *Graph) expire(now int64) {
+	g.sessions.expire(now)
+	g.origins.expire(now)
+	g.readers.expire(now)
+	g.byCred.expire(now)
+	g.accounts.expire(now)
+	g.fetched.expire(now)
+	g.access.expire(now)
+	g.charts.expire(now)
+	g.weighty.expire(now)
+	g.who.expire(now)
+	g.acts.expire(now)
 }
 
 // maxNames bounds the shared copies of user names, labels and the like.
@@ -231,6 +256,7 @@ func (g *Graph) sweep(now int64) {
 	}
 	g.swept = now
 	g.table.Sweep(now, g.table.Len()/sweepShare+1)
+	g.expire(now)
 }
 
 // MarkFlagged keeps the entities of a unit that holds a flag, so that a slow

@@ -52,9 +52,9 @@ func (g *Graph) applyOrigin(s *session, e *event.Event, o origin) {
 		if o.Approver != nil {
 			l.CertApprover = o.Approver.User
 		}
-	case o.Lineage.IssuedVia != "":
+	case o.Lineage != nil:
 		kind = LinkAssumeRole
-		*l = o.Lineage
+		*l = *o.Lineage
 	default:
 		l.MintedBy = o.User
 		l.MintedForeign = !o.Native && o.User != e.Actor.Name

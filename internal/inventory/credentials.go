@@ -23,7 +23,7 @@ type credential struct {
 	Networks     []networkUse
 	Forgotten    int // networks dropped for space
 	Agents       []agentUse
-	Recent       activity
+	Recent       *activity // nil when nothing was done within the window; see rest
 }
 
 type networkUse struct {

@@ -27,8 +27,8 @@ import (
 
 // Config bounds an Inventory. Zero values take the defaults.
 type Config struct {
-	Credentials int // credentials remembered, default 65536
-	Objects     int // Kubernetes objects remembered, default 262144
+	Credentials int // credentials remembered, default 65536, about 20 MiB
+	Objects     int // Kubernetes objects remembered, default 131072, about 80 MiB
 	Pods        int // pods whose addresses are remembered, default 65536
 	Nodes       int // nodes whose addresses are remembered, default 16384
 	Grants      int // roles and bindings remembered, default 65536 each
@@ -47,7 +47,7 @@ func (c Config) withDefaults() Config {
 		def int
 	}{
 		{&c.Credentials, 1 << 16},
-		{&c.Objects, 1 << 18},
+		{&c.Objects, 1 << 17},
 		{&c.Pods, 1 << 16},
 		{&c.Nodes, 1 << 14},
 		{&c.Grants, 1 << 16},
@@ -78,7 +78,9 @@ type Inventory struct {
 
 	streams  table[struct{}]
 	creds    table[*credential]
-	failures table[ring] // 401 answers by address
+	busy     []*credential // those that have counters
+	rested   int64         // event time of the last look at busy
+	failures table[ring]   // 401 answers by address
 	routines table[*routine]
 	homes    table[*home] // by network
 	objects  objectStore
@@ -122,6 +124,8 @@ func (inv *Inventory) reset() {
 	c, ttl := inv.cfg, int64(inv.cfg.TTL)
 	inv.streams.init(c.Streams, ttl)
 	inv.creds.init(c.Credentials, ttl)
+	inv.creds.onDrop = func(c *credential) { c.Recent = nil } // busy holds it for a while
+	inv.busy, inv.rested = nil, 0
 	inv.failures.init(c.Credentials, int64(window))
 	inv.routines.init(c.Credentials, ttl)
 	inv.homes.init(c.Credentials, ttl)
@@ -188,6 +192,7 @@ func (inv *Inventory) advance(t int64) {
 	inv.swept = inv.now
 	inv.streams.expire(inv.now)
 	inv.creds.expire(inv.now)
+	inv.rest()
 	inv.failures.expire(inv.now)
 	inv.routines.expire(inv.now)
 	inv.homes.expire(inv.now)

@@ -240,6 +240,11 @@ func objectUID(r *event.Request) string {
 
 func (inv *Inventory) add(k event.ID, e *event.Event, name string) *Object {
 	r := &e.K8s
+	if before, ok := inv.objects.byName.peek(k); ok && before.UID != "" && !before.Deleted.Seen() {
+		// Another object has the name, so this one is gone though its end was
+		// not seen. Without a grave its UID would be kept as long as one in use.
+		inv.objects.graves.put(inv.key("uid", before.UID), inv.now, k)
+	}
 	o := &Object{Key: ObjectKey{inv.keep(r.Group), inv.keep(r.Resource), inv.keep(r.Namespace), strings.Clone(name)}}
 	inv.objects.byName.put(k, inv.now, o)
 	inv.learnPlatform(r)

@@ -146,6 +146,11 @@ func (inv *Inventory) Restore(r io.Reader) error {
 	inv.now, inv.swept, inv.drops = s.Now, s.Swept, s.NameDrops
 	loadKeys(&inv.streams, s.Streams)
 	load(&inv.creds, s.Creds)
+	for _, c := range s.Creds {
+		if c.Val.Recent != nil {
+			inv.busy = append(inv.busy, c.Val)
+		}
+	}
 	load(&inv.failures, s.Failures)
 	load(&inv.routines, s.Routines)
 	load(&inv.homes, s.Homes)

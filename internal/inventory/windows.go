@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -171,6 +172,7 @@ const (
 
 // activity is what a credential did in the last ten minutes.
 type activity struct {
+	Last  int64 // latest event, nanoseconds
 	Rings [ringCount]ring
 	Sets  [distinctCount]distinct
 }
@@ -183,6 +185,31 @@ func (a *activity) sum(which int, t int64) int { return a.Rings[which].sum(t) }
 
 func (a *activity) distinct(which int, t int64) int { return a.Sets[which].count(t) }
 
+// recentOf returns the counters of a credential, new ones when it has none.
+func (inv *Inventory) recentOf(c *credential) *activity {
+	if c.Recent == nil {
+		c.Recent = &activity{}
+		inv.busy = append(inv.busy, c)
+	}
+	return c.Recent
+}
+
+// rest drops the counters of credentials that did nothing for two windows: they
+// count nothing any more, and are the larger part of a credential.
+func (inv *Inventory) rest() {
+	if inv.now-inv.rested < int64(window)/slots {
+		return
+	}
+	inv.rested = inv.now
+	inv.busy = slices.DeleteFunc(inv.busy, func(c *credential) bool {
+		if c.Recent != nil && c.Recent.Last >= inv.now-2*int64(window) {
+			return false
+		}
+		c.Recent = nil
+		return true
+	})
+}
+
 // countActivity counts e and fills the facts about recent activity. It runs
 // after the target was described, as deletes by the control plane are cascades.
 func (inv *Inventory) countActivity(e *event.Event) {
@@ -191,7 +218,8 @@ func (inv *Inventory) countActivity(e *event.Event) {
 	if c == nil {
 		return
 	}
-	a, t := &c.Recent, e.Time
+	a, t := inv.recentOf(c), e.Time
+	a.Last = max(a.Last, t)
 	if inv.step.counted {
 		a.count(requests, t)
 		if e.Kind == event.KindCloudCall {

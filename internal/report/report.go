@@ -26,6 +26,7 @@ type Collector struct {
 	rules Rules
 	spool spool
 	units map[event.ID]unitFlags
+	more  int64 // flags in units beyond maxUnits
 	buf   []byte
 }
 
@@ -34,6 +35,10 @@ type unitFlags struct {
 	first   uint64 // its first flag
 	weighty bool   // it holds a flag that moves a score
 }
+
+// maxUnits bounds the units that a Collector can name without a flag of theirs
+// among a trace's evidence: 8 MiB.
+const maxUnits = 1 << 17
 
 // NewCollector returns an empty Collector. rules is the engine's rule set.
 func NewCollector(rules Rules) *Collector {
@@ -44,14 +49,28 @@ func NewCollector(rules Rules) *Collector {
 func (c *Collector) Flag(f engine.Flag) uint64 {
 	c.buf = c.rules.AppendMessage(c.buf[:0], f.Rule, f.Event)
 	ref := c.spool.add(f.Unit, newFlag(c.rules.Rule(f.Rule), string(c.buf), f.Event))
-	u, ok := c.units[f.Unit]
-	if !ok {
-		u.first = ref
-	}
-	u.weighty = u.weighty || c.rules.Rule(f.Rule).Severity > event.Info
-	c.units[f.Unit] = u
+	c.note(f.Unit, unitFlags{first: ref, weighty: c.rules.Rule(f.Rule).Severity > event.Info})
 	return ref
 }
+
+// note remembers that a unit holds a flag.
+func (c *Collector) note(unit event.ID, f unitFlags) {
+	u, ok := c.units[unit]
+	switch {
+	case ok:
+		u.weighty = u.weighty || f.weighty
+	case len(c.units) >= maxUnits:
+		c.more++
+		return
+	default:
+		u = f
+	}
+	c.units[unit] = u
+}
+
+// Unnamed returns how many flags were raised in units beyond those the collector
+// remembers; such a unit is named only where the trace's evidence shows it.
+func (c *Collector) Unnamed() int64 { return c.more }
 
 // Close frees the temporary file, if there is one.
 func (c *Collector) Close() error { return c.spool.close() }
@@ -106,21 +125,14 @@ func (c *Collector) eachFlag(of TraceOf, f func([]byte) error) error {
 	if c.spool.err != nil {
 		return c.spool.err
 	}
-	var buf, line []byte
-	for i := range c.spool.index {
-		b, err := c.spool.raw(uint64(i), buf)
-		if err != nil {
-			return err
-		}
-		id, _ := of.TraceID(c.spool.index[i].unit)
+	var line []byte
+	return c.spool.each(func(unit event.ID, b []byte) error {
+		id, _ := of.TraceID(unit)
 		line = append(line[:0], b[:len(b)-1]...)
 		line = append(line, `,"trace":"`...)
 		line = append(append(line, id.String()...), `"}`...)
-		if err := f(line); err != nil {
-			return fmt.Errorf("writing flag %d: %w", i, err)
-		}
-	}
-	return nil
+		return f(line)
+	})
 }
 
 // Result is the whole outcome of a replay as one JSON object.
@@ -147,7 +159,8 @@ type Totals struct {
 	Repeats    int64 `json:"repeats"`
 	Traces     int   `json:"traces"`
 	Alerts     int   `json:"alerts"`
-	Hidden     int   `json:"hidden"` // traces left out of the output by score
+	Hidden     int   `json:"hidden"`            // traces left out of the output by score
+	Unnamed    int64 `json:"unnamed,omitempty"` // flags in units too many to remember, see Collector.Unnamed
 }
 
 // WriteJSON writes one indented object with traces, flags and totals.

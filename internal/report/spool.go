@@ -1,8 +1,9 @@
 package report
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,25 +14,23 @@ import (
 
 // spool keeps flags until the end of a replay, when it is known which trace
 // each belongs to. Beyond memoryLimit bytes they go to a temporary file, so
-// that a flood of flags does not grow memory.
+// that a flood of flags does not grow memory. There is no index beside them: a
+// flag's handle is where it begins.
+//
+// A flag is stored as its unit, the length of its JSON, and its JSON.
 type spool struct {
-	index []spooled
-	mem   bytes.Buffer
-	disk  *os.File
-	size  int64 // bytes on disk
-	err   error // first write error; nothing is kept after it
+	mem  []byte
+	disk *os.File
+	size int64 // bytes on disk
+	err  error // first write error; nothing is kept after it
 
 	maxMem int // bytes of flags held in memory; 0 is memoryLimit
 }
 
-type spooled struct {
-	unit   event.ID
-	offset int64
-	length int32
-}
-
-// memoryLimit is the number of bytes of flags held in memory by default.
-const memoryLimit = 16 << 20
+const (
+	memoryLimit = 4 << 20 // bytes of flags held in memory by default
+	headSize    = 16 + 4  // unit and length
+)
 
 // add appends a flag and returns its handle.
 func (s *spool) add(unit event.ID, f Flag) uint64 {
@@ -40,20 +39,22 @@ func (s *spool) add(unit event.ID, f Flag) uint64 {
 		s.fail(err)
 		return 0
 	}
-	if s.err == nil && s.mem.Len()+len(b) > cmp.Or(s.maxMem, memoryLimit) {
+	if s.err == nil && len(s.mem)+headSize+len(b) > cmp.Or(s.maxMem, memoryLimit) {
 		s.spill()
 	}
 	if s.err != nil {
 		return 0 // nothing can be written out any more: keep nothing
 	}
-	s.index = append(s.index, spooled{unit, s.size + int64(s.mem.Len()), int32(len(b))})
-	s.mem.Write(b)
-	return uint64(len(s.index) - 1)
+	at := s.size + int64(len(s.mem))
+	s.mem = append(s.mem, unit[:]...)
+	s.mem = binary.LittleEndian.AppendUint32(s.mem, uint32(len(b)))
+	s.mem = append(s.mem, b...)
+	return uint64(at)
 }
 
 func (s *spool) fail(err error) {
 	s.err = err
-	s.index, s.mem = nil, bytes.Buffer{}
+	s.mem = nil
 }
 
 func (s *spool) spill() {
@@ -70,41 +71,67 @@ func (s *spool) spill() {
 			return
 		}
 	}
-	n, err := s.disk.Write(s.mem.Bytes())
+	n, err := s.disk.Write(s.mem)
 	if err != nil {
 		s.fail(fmt.Errorf("writing flags to a temporary file: %w", err))
 		return
 	}
 	s.size += int64(n)
-	s.mem.Reset()
+	s.mem = s.mem[:0]
 }
 
-// raw returns the JSON of flag i. The slice is valid until the next call.
-func (s *spool) raw(i uint64, buf []byte) ([]byte, error) {
-	if i >= uint64(len(s.index)) {
-		return nil, fmt.Errorf("flag %d of %d: %w", i, len(s.index), io.ErrUnexpectedEOF)
+// ReadAt implements io.ReaderAt over what is on disk and what is in memory.
+func (s *spool) ReadAt(p []byte, at int64) (n int, err error) {
+	if at < s.size {
+		n, err = s.disk.ReadAt(p[:min(int64(len(p)), s.size-at)], at)
+		if err != nil {
+			return n, fmt.Errorf("reading flags from a temporary file: %w", err)
+		}
 	}
-	x := s.index[i]
-	if x.offset >= s.size {
-		from := x.offset - s.size
-		return s.mem.Bytes()[from : from+int64(x.length)], nil
+	if at += int64(n) - s.size; at <= int64(len(s.mem)) {
+		n += copy(p[n:], s.mem[at:])
 	}
-	buf = append(buf[:0], make([]byte, x.length)...)
-	if _, err := s.disk.ReadAt(buf, x.offset); err != nil {
-		return nil, fmt.Errorf("reading flags from a temporary file: %w", err)
+	if n < len(p) {
+		return n, io.EOF
 	}
-	return buf, nil
+	return n, nil
 }
 
-// flag returns flag i.
-func (s *spool) flag(i uint64) (Flag, error) {
-	b, err := s.raw(i, nil)
-	if err != nil {
-		return Flag{}, err
+// each calls f with every flag's unit and JSON, in the order they were added.
+// The slice is valid during the call.
+func (s *spool) each(f func(unit event.ID, raw []byte) error) error {
+	r := bufio.NewReaderSize(io.NewSectionReader(s, 0, s.size+int64(len(s.mem))), 1<<16)
+	var head [headSize]byte
+	var buf []byte
+	for n := 0; ; n++ {
+		if _, err := io.ReadFull(r, head[:]); err == io.EOF { //nolint:errorlint // io.ReadFull says so unwrapped
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading flag %d back: %w", n, err)
+		}
+		buf = append(buf[:0], make([]byte, binary.LittleEndian.Uint32(head[16:]))...)
+		if _, err := io.ReadFull(r, buf); err != nil {
+			return fmt.Errorf("reading flag %d back: %w", n, err)
+		}
+		if err := f(event.ID(head[:16]), buf); err != nil {
+			return fmt.Errorf("writing flag %d: %w", n, err)
+		}
+	}
+}
+
+// flag returns the flag of a handle.
+func (s *spool) flag(at uint64) (Flag, error) {
+	var head [headSize]byte
+	if _, err := s.ReadAt(head[:], int64(at)); err != nil {
+		return Flag{}, fmt.Errorf("reading the flag at %d back: %w", at, err)
+	}
+	b := make([]byte, binary.LittleEndian.Uint32(head[16:]))
+	if _, err := s.ReadAt(b, int64(at)+headSize); err != nil {
+		return Flag{}, fmt.Errorf("reading the flag at %d back: %w", at, err)
 	}
 	var f Flag
 	if err := json.Unmarshal(b, &f); err != nil {
-		return Flag{}, fmt.Errorf("reading flag %d back: %w", i, err)
+		return Flag{}, fmt.Errorf("reading the flag at %d back: %w", at, err)
 	}
 	return f, nil
 }

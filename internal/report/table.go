@@ -127,6 +127,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	add(x.Cascades, "deletions folded into their cause")
 	add(x.Repeats, "repeats counted on an earlier flag")
 	add(int64(x.Hidden), "traces of lower score not shown")
+	add(x.Unnamed, "flags whose actor is not named")
 	if len(notes) > 0 {
 		fmt.Fprintln(b, strings.Join(notes, ", "))
 	}

@@ -89,10 +89,11 @@ func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 	}
 	names := map[trace.UnitID]string{}
 	for _, u := range t.Flagged {
-		if t.Score > 0 && !c.units[u.ID].weighty {
+		known := c.flagsOf(u.ID, t.Kinds)
+		if t.Score > 0 && (known == nil || !known.weighty) {
 			continue
 		}
-		unit, err := c.unit(unitName(len(names)), u.ID)
+		unit, err := c.unit(unitName(len(names)), known)
 		if err != nil {
 			return out, err
 		}
@@ -198,10 +199,28 @@ func (t *Trace) nameThrough(links []trace.Edge, names map[trace.UnitID]string, u
 	}
 }
 
+// flagsOf returns what is known of a unit's flags, nil when that is nothing.
+func (c *Collector) flagsOf(id trace.UnitID, kinds []trace.Kind) *unitFlags {
+	if u, ok := c.units[id]; ok {
+		return &u
+	}
+	var out *unitFlags
+	for i := range kinds {
+		n := slices.IndexFunc(kinds[i].Evidence, func(e trace.Evidence) bool { return e.Unit == id })
+		if n < 0 {
+			continue
+		}
+		if out == nil {
+			out = &unitFlags{first: kinds[i].Evidence[n].Ref}
+		}
+		out.weighty = out.weighty || kinds[i].Severity > event.Info
+	}
+	return out
+}
+
 // unit says whose a unit is, from its first flag.
-func (c *Collector) unit(name string, id trace.UnitID) (Unit, error) {
-	u, ok := c.units[id]
-	if !ok {
+func (c *Collector) unit(name string, u *unitFlags) (Unit, error) {
+	if u == nil {
 		return Unit{Name: name}, nil
 	}
 	f, err := c.spool.flag(u.first)
