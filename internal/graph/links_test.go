@@ -130,15 +130,20 @@ func (s *story) write(at string, e *event.Event, step graph.Step) {
 		who = "nobody"
 	}
 	fmt.Fprintf(&s.out, "%s %s: %s %s\n", at, s.unit(step.Unit), who, what)
-	for _, l := range step.Links {
+	s.links("", step.Links)
+	s.links("until it acts: ", s.graph.Awaited(e.Time))
+	if facts := lineage(&e.Facts); facts != "" {
+		fmt.Fprintf(&s.out, "\t%s\n", facts)
+	}
+}
+
+func (s *story) links(when string, links []graph.Link) {
+	for _, l := range links {
 		of := ""
 		if l.Candidates > 1 {
 			of = fmt.Sprintf(" of %d", l.Candidates)
 		}
-		fmt.Fprintf(&s.out, "\t%s → %s by %s (%s%s, %.2f): %s\n", s.unit(l.From), s.unit(l.To), l.Type, l.Grade, of, l.Strength, l.Label)
-	}
-	if facts := lineage(&e.Facts); facts != "" {
-		fmt.Fprintf(&s.out, "\t%s\n", facts)
+		fmt.Fprintf(&s.out, "\t%s%s → %s by %s (%s%s, %.2f): %s\n", when, s.unit(l.From), s.unit(l.To), l.Type, l.Grade, of, l.Strength, l.Label)
 	}
 }
 
