@@ -87,9 +87,10 @@ func (s *spool) ReadAt(p []byte, at int64) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("reading flags from a temporary file: %w", err)
 		}
+		at += int64(n)
 	}
-	if at += int64(n) - s.size; at <= int64(len(s.mem)) {
-		n += copy(p[n:], s.mem[at:])
+	if rest := at - s.size; rest >= 0 && rest <= int64(len(s.mem)) {
+		n += copy(p[n:], s.mem[rest:])
 	}
 	if n < len(p) {
 		return n, io.EOF
