@@ -25,6 +25,8 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	// The first interrupt ends the work in order, a second one ends the process.
+	defer context.AfterFunc(ctx, stop)()
 	err := root().ExecuteContext(ctx)
 	code := cli.ExitCode(err)
 	if code == cli.ExitUsage && !errors.Is(err, cli.ErrUnreadable) {

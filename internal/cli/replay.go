@@ -128,11 +128,12 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 	return verdict(traces, totals)
 }
 
-// verdict turns the outcome into an exit code: unreadable input says that the
-// answer is incomplete, whatever it is.
+// verdict turns the outcome into an exit code. A file that cannot be read says
+// that the answer is incomplete, whatever it is; so do records when none of them
+// could be read.
 func verdict(traces []trace.Trace, totals pipeline.Totals) error {
 	switch {
-	case totals.BadFiles > 0:
+	case totals.BadFiles > 0, totals.Unreadable > 0 && totals.Events == 0:
 		return ErrUnreadable
 	case slices.ContainsFunc(traces, func(t trace.Trace) bool { return t.Alert }):
 		return ErrFindings
@@ -147,7 +148,7 @@ func (c *replay) config() (pipeline.Config, error) {
 	default:
 		return cfg, fmt.Errorf("output format %q is not one of table, json, jsonl", c.output)
 	}
-	if c.minScore < 0 || c.minScore > 100 {
+	if !(c.minScore >= 0 && c.minScore <= 100) { // not a number is neither
 		return cfg, fmt.Errorf("--min-score %v is not between 0 and 100", c.minScore)
 	}
 	var err error
@@ -208,7 +209,8 @@ func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Eng
 
 func summary(traces []trace.Trace, t pipeline.Totals) report.Totals {
 	out := report.Totals{
-		Files: t.Files, BadFiles: t.BadFiles, Strangers: t.Strangers, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable, Skipped: t.Skipped,
+		Files: t.Files, BadFiles: t.BadFiles, Strangers: t.Strangers, Records: t.Records, Bytes: t.Bytes, Unreadable: t.Unreadable,
+		Skipped: t.Skipped + t.Engine.Received, Outside: t.Outside,
 		Duplicates: t.Engine.Duplicates, Late: t.Engine.Late, Cascades: t.Engine.Cascades,
 		Flags: t.Engine.Flags, Repeats: t.Engine.Repeats, Traces: len(traces),
 	}

@@ -31,6 +31,7 @@ type own struct {
 	Held       []event.Event
 	Newest     int64
 	LastTime   int64
+	LastStage  event.Stage
 	LastID     event.ID
 	Late       int64
 	Duplicates int64
@@ -85,7 +86,7 @@ func section(b *bytes.Buffer, f func(io.Writer) error) error {
 func (x *Engine) own() own {
 	w := x.window
 	o := own{
-		Newest: w.newest, LastTime: w.last.time, LastID: w.last.id, Late: w.late, Duplicates: w.duplicates,
+		Newest: w.newest, LastTime: w.last.time, LastID: w.last.id, LastStage: w.last.stage, Late: w.late, Duplicates: w.duplicates,
 		Once: x.once, Stats: x.stats,
 	}
 	for _, h := range w.pending() {
@@ -148,11 +149,11 @@ func restoreSection(b []byte, f func(io.Reader) error) (rest []byte, err error) 
 
 func (x *Engine) adopt(o own) {
 	w := x.window
-	w.newest, w.last, w.late, w.duplicates = o.Newest, mark{o.LastTime, o.LastID}, o.Late, o.Duplicates
+	w.newest, w.last, w.late, w.duplicates = o.Newest, mark{o.LastTime, o.LastStage, o.LastID}, o.Late, o.Duplicates
 	w.held, w.start = w.held[:0], 0
 	for i := range o.Held {
 		e := &o.Held[i]
-		w.held = append(w.held, heldEvent{mark{e.Time, e.ID}, e})
+		w.held = append(w.held, heldEvent{markOf(e), e})
 	}
 	for i := range w.recent {
 		w.recent[i] = make(map[event.ID]struct{}, len(o.Recent[i]))

@@ -7,7 +7,7 @@ import (
 	"github.com/clew-sec/clew/internal/event"
 )
 
-// window puts events into one canonical order, (Time, ID), whatever order they
+// window puts events into one canonical order, (Time, Stage, ID), whatever order they
 // arrive in, as long as an event is not later than the window holds. Records
 // of one log are seconds apart from event-time order at a busy API server, and
 // several files interleave. It also drops duplicates. An ID covers the event's
@@ -28,10 +28,15 @@ type window struct {
 	recent     [2]map[event.ID]struct{} // ids of released events, two generations
 }
 
+// mark is a place in the canonical order. Records of one request that share a
+// time come in the order of their stages.
 type mark struct {
-	time int64
-	id   event.ID
+	time  int64
+	stage event.Stage
+	id    event.ID
 }
+
+func markOf(e *event.Event) mark { return mark{e.Time, e.K8s.Stage, e.ID} }
 
 type heldEvent struct {
 	mark
@@ -39,7 +44,7 @@ type heldEvent struct {
 }
 
 func (a mark) compare(b mark) int {
-	if c := cmp.Compare(a.time, b.time); c != 0 {
+	if c := cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.stage, b.stage)); c != 0 {
 		return c
 	}
 	return slices.Compare(a.id[:], b.id[:])
@@ -57,7 +62,7 @@ func newWindow(spanNanos int64, maxHeld int) *window {
 
 // push takes e. It reports false, and does not keep e, when e is a duplicate.
 func (w *window) push(e *event.Event) bool {
-	m := mark{e.Time, e.ID}
+	m := markOf(e)
 	i, found := w.find(m)
 	if found || m.compare(w.last) <= 0 && w.wasReleased(e.ID) {
 		w.duplicates++

@@ -100,7 +100,7 @@ func (r *Request) Target() string {
 func proxiedPod(path string) string {
 	verb, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	switch verb {
-	case "run", "exec", "attach", "portForward", "checkpoint", "containerLogs":
+	case "run", "exec", "attach", "portForward", "checkpoint": // not containerLogs, as not pods/log
 	default:
 		return ""
 	}

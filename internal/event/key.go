@@ -21,7 +21,7 @@ func (id ID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, id[:])
 
 // UnmarshalText reads 32 hex digits.
 func (id *ID) UnmarshalText(b []byte) error {
-	if n, err := hex.Decode(id[:], b); err != nil || n != len(id) {
+	if _, err := hex.Decode(id[:], b[:min(len(b), 2*len(id))]); err != nil || len(b) != 2*len(id) {
 		return fmt.Errorf("event id %q is not 32 hex digits", b)
 	}
 	return nil

@@ -36,6 +36,8 @@ func (g *Graph) cloudOrigin(s *session, e *event.Event) origin {
 	o.Label = g.keep(c.IssuedRole)
 	l := lineage{IssuedVia: issuedVia(c), IssuedTo: s.User, IssuedNet: s.Net}
 	l.IssuedToPod = g.keep(podOf(c))
+	// A workload of the cluster has a place; a pipeline elsewhere has not.
+	o.Suspect = o.Suspect || s.Foreign && l.IssuedToPod != ""
 	o.Lineage = &l
 	return o
 }
@@ -79,6 +81,9 @@ func (g *Graph) noteIdentity(s *session, e *event.Event) {
 }
 
 func issuedVia(c *event.CloudCall) string {
+	if c.InvokedBy == "pods.eks.amazonaws.com" {
+		return "pod-identity"
+	}
 	switch c.Action {
 	case "AssumeRoleWithWebIdentity":
 		return "web-identity"

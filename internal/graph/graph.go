@@ -215,13 +215,13 @@ func (g *Graph) describe(s *session, e *event.Event) {
 // travel and pipelines change their addresses: what they usually do is no
 // reason for suspicion in a new network; what they never did before is.
 func (s *session) suspect(f *event.ActorFacts) bool {
-	if f.PodMismatch || f.NodeMismatch || f.SecretReadBy != "" || s.Tainted {
+	if f.PodMismatch || f.NodeMismatch || f.SecretReadBy != "" {
 		return true
 	}
 	if f.MintedForeign && strings.HasPrefix(f.MintedBy, event.ServiceAccountPrefix) {
 		return true
 	}
-	return (s.Foreign || f.ForeignIssued) && !f.Usual
+	return (s.Foreign || s.Tainted || f.ForeignIssued) && !f.Usual
 }
 
 // foreignIssued reports whether a credential issued to one network is used from

@@ -112,7 +112,7 @@ func (s *session) holdFrom(o origin, all []origin) {
 	case o.Made:
 	case slices.ContainsFunc(all, func(x origin) bool { return x.Made && x.User == o.User }):
 		s.Lineage.MintedBy, s.Lineage.MintedForeign = o.User, true
-	default:
+	case !o.Listed || s.Lineage.SecretReadBy == "": // who read it by name goes before who listed all
 		s.Lineage.SecretReadBy = o.User
 	}
 }

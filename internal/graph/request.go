@@ -42,8 +42,10 @@ func enters(r *event.Request) bool {
 	switch r.Resource {
 	case "pods":
 		switch r.Subresource {
-		case "exec", "attach", "portforward", "proxy", "ephemeralcontainers":
+		case "exec", "attach", "portforward", "proxy":
 			return true
+		case "ephemeralcontainers":
+			return r.Mutates() // a read of them enters nothing
 		}
 	case "nodes":
 		return r.Subresource == "proxy" && r.EnteredPod() != ""

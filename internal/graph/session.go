@@ -142,7 +142,7 @@ func (s *session) due(unit event.ID, typ LinkType, now int64) bool {
 func (s *session) inherit(o origin) {
 	s.Tainted = s.Tainted || o.Suspect
 	for _, u := range append([]event.ID{o.Unit}, o.Ancestors...) {
-		if len(s.Ancestors) < maxAncestors && u != s.Unit && !slices.Contains(s.Ancestors, u) {
+		if len(s.Ancestors) < maxAncestors && u != (event.ID{}) && u != s.Unit && !slices.Contains(s.Ancestors, u) {
 			s.Ancestors = append(s.Ancestors, u)
 		}
 	}

@@ -131,16 +131,18 @@ func (c *credential) dropNetwork() {
 }
 
 const (
-	maxResidents   = 4 // people remembered of a network
-	vouchersNeeded = 2 // other people who make a network a common one
+	maxResidents   = 6 // people remembered of a network
+	vouchersNeeded = 2 // other people at home there who make a network a common one
+	visitorsNeeded = 3 // other people who use it, wherever they are at home: a VPN
 )
 
-// home is the people who were first seen in a network.
+// home is the people who use a network.
 type home struct{ People []resident }
 
 type resident struct {
 	Who  uint64 // hash of the person
 	Last int64  // latest use of the network
+	Home bool   // it was first seen there
 }
 
 func homeKey(n Network) event.ID {
@@ -158,9 +160,9 @@ func (inv *Inventory) resident(a *event.Actor) uint64 {
 	return inv.hash(a.Name)
 }
 
-// vouched reports whether a network is where at least two other people were
-// first seen: an office. Only people go there; a machine's credential in an
-// office was taken there.
+// vouched reports whether a network is a common place: at least two other people
+// were first seen there (an office), or at least three use it (a VPN). Only
+// people go there; a machine's credential in an office was taken there.
 func (inv *Inventory) vouched(e *event.Event, n Network) bool {
 	if e.Actor.Kind != event.ActorUser {
 		return false
@@ -169,35 +171,38 @@ func (inv *Inventory) vouched(e *event.Event, n Network) bool {
 	if !ok {
 		return false
 	}
-	self, others := inv.resident(&e.Actor), 0
+	self, others, residents := inv.resident(&e.Actor), 0, 0
 	for _, p := range h.People {
 		if p.Who != self && e.Time-p.Last <= int64(inv.cfg.TTL) {
 			others++
+			if p.Home {
+				residents++
+			}
 		}
 	}
-	return others >= vouchersNeeded
+	return residents >= vouchersNeeded || others >= visitorsNeeded
 }
 
-// learnHome remembers a person in the network where it was first seen. A
-// credential whose issue the log shows does not count: people can be made up.
+// learnHome remembers a person in a network. A credential whose issue the log
+// shows does not count: people can be made up.
 func (inv *Inventory) learnHome(e *event.Event, r *routine) {
 	n := inv.step.place.net
-	if e.Actor.Kind != event.ActorUser || inv.step.cred.Foreign || len(r.Places) == 0 || r.Places[0].Net != n {
+	if e.Actor.Kind != event.ActorUser || inv.step.cred.Foreign || len(r.Places) == 0 {
 		return
 	}
 	h := inv.homes.get(homeKey(n), inv.now)
 	if h == nil {
 		h = inv.homes.put(homeKey(n), inv.now, &home{})
 	}
-	(*h).note(inv.resident(&e.Actor), e.Time)
+	(*h).note(inv.resident(&e.Actor), e.Time, r.Places[0].Net == n)
 }
 
-func (h *home) note(who uint64, t int64) {
+func (h *home) note(who uint64, t int64, resides bool) {
 	oldest := 0
 	for i := range h.People {
 		p := &h.People[i]
 		if p.Who == who {
-			p.Last = max(p.Last, t)
+			p.Last, p.Home = max(p.Last, t), p.Home || resides
 			return
 		}
 		if p.Last < h.People[oldest].Last {
@@ -205,8 +210,8 @@ func (h *home) note(who uint64, t int64) {
 		}
 	}
 	if len(h.People) < maxResidents {
-		h.People = append(h.People, resident{who, t})
+		h.People = append(h.People, resident{who, t, resides})
 		return
 	}
-	h.People[oldest] = resident{who, t}
+	h.People[oldest] = resident{who, t, resides}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/clew-sec/clew/internal/matrix"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
 
 func sample() []matrix.Rule {
 	return []matrix.Rule{
@@ -49,7 +49,7 @@ func TestRender(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join("testdata", tt.golden)
-			if *update {
+			if *rewrite {
 				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
 					t.Fatal(err)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
 	"slices"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -53,10 +54,10 @@ func newMerger(r *Replay, paths []string) *merger {
 }
 
 // begin looks for the earliest event near the start of a file. Errors are left
-// to the real reading. Standard input cannot be read twice, and a single input
-// needs no order.
+// to the real reading. What is no regular file (standard input, a named pipe, the
+// shell's <(…)) cannot be read twice, and a single input needs no order.
 func (m *merger) begin(path string, inputs int) int64 {
-	if path == "-" || inputs == 1 {
+	if inputs == 1 || !regular(path) {
 		return math.MinInt64
 	}
 	reader, err := file.Open(path)
@@ -80,6 +81,14 @@ func (m *merger) begin(path string, inputs int) int64 {
 		}
 	}
 	return first
+}
+
+func regular(path string) bool {
+	if path == file.Stdin {
+		return false
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // next returns the next event, nil at the end of all inputs.

@@ -104,14 +104,8 @@ func (r *Replay) Run(ctx context.Context, inputs []string) (*engine.Engine, Tota
 		defer close(batches)
 		r.read(ctx, paths, batches)
 	}()
-	for batch := range batches {
-		for _, e := range batch {
-			eng.Push(e)
-		}
-		r.noteFlags(eng)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, r.totals, fmt.Errorf("replaying: %w", err)
+	if err := r.feed(ctx, eng, batches); err != nil {
+		return nil, Totals{}, err
 	}
 	if r.totals.Records == 0 && r.totals.Strangers > 0 && r.totals.Strangers == r.totals.Files {
 		r.totals.BadFiles++
@@ -120,6 +114,32 @@ func (r *Replay) Run(ctx context.Context, inputs []string) (*engine.Engine, Tota
 	eng.Flush()
 	r.totals.Engine = eng.Stats()
 	return eng, r.totals, nil
+}
+
+// feed pushes what arrives until there is no more, or until ctx ends: a reader
+// may wait for a pipe that nobody writes to, so nobody waits for the reader.
+func (r *Replay) feed(ctx context.Context, eng *engine.Engine, batches <-chan []*event.Event) error {
+	for {
+		select {
+		case batch, ok := <-batches:
+			if !ok {
+				return replaying(ctx.Err())
+			}
+			for _, e := range batch {
+				eng.Push(e)
+			}
+			r.noteFlags(eng)
+		case <-ctx.Done():
+			return replaying(ctx.Err())
+		}
+	}
+}
+
+func replaying(err error) error {
+	if err != nil {
+		return fmt.Errorf("replaying: %w", err)
+	}
+	return nil
 }
 
 // read sends the events of all inputs, oldest first, until ctx ends.

@@ -151,6 +151,7 @@ type Totals struct {
 	Bytes      int64 `json:"bytes"`
 	Unreadable int64 `json:"unreadable"`
 	Skipped    int64 `json:"skipped"`
+	Outside    int64 `json:"outside"` // beyond the last time asked for
 	Duplicates int64 `json:"duplicates"`
 	Late       int64 `json:"late"`
 	Cascades   int64 `json:"cascades"`

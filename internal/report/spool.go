@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -21,11 +22,13 @@ type spool struct {
 	mem  []byte
 	disk *os.File
 	size int64 // bytes on disk
-	err  error // first write error
+	err  error // first write error; nothing is kept after it
+
+	maxMem int // bytes of flags held in memory; 0 is memoryLimit
 }
 
 const (
-	memoryLimit = 4 << 20 // bytes of flags held in memory
+	memoryLimit = 4 << 20 // bytes of flags held in memory by default
 	headSize    = 16 + 4  // unit and length
 )
 
@@ -36,8 +39,11 @@ func (s *spool) add(unit event.ID, f Flag) uint64 {
 		s.fail(err)
 		return 0
 	}
-	if len(s.mem)+headSize+len(b) > memoryLimit {
+	if s.err == nil && len(s.mem)+headSize+len(b) > cmp.Or(s.maxMem, memoryLimit) {
 		s.spill()
+	}
+	if s.err != nil {
+		return 0 // nothing can be written out any more: keep nothing
 	}
 	at := s.size + int64(len(s.mem))
 	s.mem = append(s.mem, unit[:]...)
@@ -47,9 +53,8 @@ func (s *spool) add(unit event.ID, f Flag) uint64 {
 }
 
 func (s *spool) fail(err error) {
-	if s.err == nil {
-		s.err = err
-	}
+	s.err = err
+	s.mem = nil
 }
 
 func (s *spool) spill() {
@@ -63,6 +68,7 @@ func (s *spool) spill() {
 		// The file has no name from here on, so nothing is left behind.
 		if err := os.Remove(f.Name()); err != nil {
 			s.fail(fmt.Errorf("unlinking the temporary file of flags: %w", err))
+			return
 		}
 	}
 	n, err := s.disk.Write(s.mem)
@@ -81,9 +87,10 @@ func (s *spool) ReadAt(p []byte, at int64) (n int, err error) {
 		if err != nil {
 			return n, fmt.Errorf("reading flags from a temporary file: %w", err)
 		}
+		at += int64(n)
 	}
-	if at += int64(n) - s.size; at >= 0 && at < int64(len(s.mem)) {
-		n += copy(p[n:], s.mem[at:])
+	if rest := at - s.size; rest >= 0 && rest <= int64(len(s.mem)) {
+		n += copy(p[n:], s.mem[rest:])
 	}
 	if n < len(p) {
 		return n, io.EOF

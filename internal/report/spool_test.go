@@ -1,61 +1,87 @@
 package report
 
 import (
+	"errors"
 	"fmt"
-	"strings"
+	"os"
+	"path/filepath"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/clew-sec/clew/internal/event"
 )
 
-// TestSpoolGivesFlagsBack adds more flags than are held in memory.
-func TestSpoolGivesFlagsBack(t *testing.T) {
-	for _, n := range []int{0, 1, 100, 3 * memoryLimit / 1000} {
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			var s spool
-			defer func() {
-				if err := s.close(); err != nil {
-					t.Error(err)
-				}
-			}()
-			refs := make([]uint64, n)
-			flag := func(i int) Flag { return Flag{Rule: fmt.Sprint("r-", i), Message: strings.Repeat("m", i%1500)} }
-			for i := range n {
-				refs[i] = s.add(event.ID{byte(i), byte(i >> 8)}, flag(i))
+func flagNumber(n int) Flag {
+	return Flag{Type: "flag", Rule: "r", Message: fmt.Sprintf("flag %d", n), Line: n, Techniques: []string{"T1"}}
+}
+
+// TestSpoolOnDisk reads flags back from memory and from disk alike.
+func TestSpoolOnDisk(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s := &spool{maxMem: 1000}
+	const n = 100
+	var handles [n]uint64
+	for i := range n {
+		handles[i] = s.add(event.ID{byte(i)}, flagNumber(i))
+	}
+	if s.disk == nil || s.err != nil {
+		t.Fatalf("nothing went to disk: %v", s.err)
+	}
+	for i := range n {
+		f, err := s.flag(handles[i])
+		if err != nil || f.Message != fmt.Sprintf("flag %d", i) {
+			t.Errorf("flag %d: %+v, %v", i, f, err)
+		}
+	}
+	if _, err := s.flag(uint64(s.size) + uint64(len(s.mem))); err == nil {
+		t.Error("a flag that was never added can be read")
+	}
+	left, err := os.ReadDir(os.TempDir())
+	if err != nil || len(left) != 0 {
+		t.Errorf("the temporary folder holds %v, %v", left, err)
+	}
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSpoolWithoutRoom: when flags cannot go to disk, they do not pile up in
+// memory, and the first error is what the output says.
+func TestSpoolWithoutRoom(t *testing.T) {
+	full := func(t *testing.T) *spool {
+		f, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+		if err != nil {
+			t.Skip(err)
+		}
+		return &spool{maxMem: 1000, disk: f}
+	}
+	nowhere := func(t *testing.T) *spool {
+		t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "not there"))
+		return &spool{maxMem: 1000}
+	}
+	for name, make := range map[string]func(*testing.T) *spool{"full disk": full, "no folder": nowhere} {
+		t.Run(name, func(t *testing.T) {
+			s := make(t)
+			for i := range 1000 {
+				s.add(event.ID{}, flagNumber(i))
 			}
-			if s.err != nil || n > 1000 != (s.disk != nil) {
-				t.Fatalf("on disk: %v, error %v", s.disk != nil, s.err)
+			if s.err == nil || cap(s.mem) > 4000 {
+				t.Errorf("error %v, %d bytes in memory", s.err, cap(s.mem))
 			}
-			seen := 0
-			if err := s.each(func(unit event.ID, raw []byte) error {
-				if want := fmt.Sprintf(`"rule":"r-%d"`, seen); unit != (event.ID{byte(seen), byte(seen >> 8)}) || !strings.Contains(string(raw), want) {
-					t.Fatalf("flag %d of unit %s: %s", seen, unit, raw)
-				}
-				seen++
-				return nil
-			}); err != nil || seen != n {
-				t.Fatalf("%d of %d flags: %v", seen, n, err)
+			c := &Collector{spool: *s}
+			if _, err := c.Describe(nil, nil); !errors.Is(err, s.err) {
+				t.Errorf("Describe: %v", err)
 			}
-			for i, ref := range refs {
-				got, err := s.flag(ref)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(flag(i), got); diff != "" {
-					t.Fatal(diff)
-				}
+			if err := c.WriteJSONLines(nil, nil, nil); !errors.Is(err, s.err) {
+				t.Errorf("WriteJSONLines: %v", err)
 			}
 		})
 	}
 }
 
-// TestSpoolBadHandle: a handle of no flag is an error.
-func TestSpoolBadHandle(t *testing.T) {
-	var s spool
-	s.add(event.ID{}, Flag{})
-	if _, err := s.flag(1 << 40); err == nil {
-		t.Error("no error")
+func TestUnitName(t *testing.T) {
+	for i, want := range map[int]string{0: "A", 25: "Z", 26: "AA", 51: "AZ", 52: "BA", 701: "ZZ", 702: "AAA"} {
+		if got := unitName(i); got != want {
+			t.Errorf("unitName(%d) = %s, want %s", i, got, want)
+		}
 	}
 }

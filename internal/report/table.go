@@ -47,7 +47,7 @@ func (t Table) trace(b *bytes.Buffer, x *Trace) {
 		tactics[i] = k.String()
 	}
 	t.wrapped(b, "  ", strings.Join(tactics, " → "))
-	fmt.Fprintf(b, "  id %s\n", x.ID)
+	fmt.Fprintf(b, "  id %s  fingerprint %s\n", x.ID, x.Fingerprint)
 	for _, u := range x.Units {
 		fmt.Fprintf(b, "  %s = %s\n", u.Name, who(u))
 	}
@@ -121,6 +121,7 @@ func (t Table) totals(b *bytes.Buffer, x Totals) {
 	add(int64(x.BadFiles), "files not readable at all")
 	add(int64(x.Strangers), "files of folders that are no logs")
 	add(x.Skipped, "not relevant")
+	add(x.Outside, "later than asked for")
 	add(x.Duplicates, "duplicates dropped")
 	add(x.Late, "too late for their place")
 	add(x.Cascades, "deletions folded into their cause")

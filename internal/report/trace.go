@@ -26,6 +26,10 @@ type Trace struct {
 	Last       string         `json:"last"`
 	SeeAlso    []string       `json:"seeAlso,omitempty"`    // traces not merged because of the size limit
 	MergedFrom []string       `json:"mergedFrom,omitempty"` // ids that lead here
+
+	// Fingerprint is the shape of the trace's first unit, for a suppression
+	// (docs/suppressions.md). The other units have their own.
+	Fingerprint event.ID `json:"fingerprint"`
 }
 
 // TraceFlag is what one rule says in a trace.
@@ -59,6 +63,8 @@ type Unit struct {
 	Pod  string `json:"pod,omitempty"`
 	// Object names a unit without flags that a link leads through.
 	Object string `json:"object,omitempty"`
+
+	Fingerprint event.ID `json:"fingerprint,omitzero"` // shape, for a suppression of its flags
 }
 
 // Link is a cause that joins two units.
@@ -76,7 +82,10 @@ type Link struct {
 func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
-		First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
+		Fingerprint: t.Fingerprint, First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
+	}
+	if out.Tactics == nil { // every flag is suppressed
+		out.Tactics = []event.Tactic{}
 	}
 	names := map[trace.UnitID]string{}
 	for _, u := range t.Flagged {
@@ -88,8 +97,12 @@ func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 		if err != nil {
 			return out, err
 		}
+		unit.Fingerprint = u.Fingerprint
 		names[u.ID] = unit.Name
 		out.Units = append(out.Units, unit)
+	}
+	if len(out.Units) > 0 {
+		out.Fingerprint = out.Units[0].Fingerprint
 	}
 	if err := out.addFlags(t.Kinds, names, &c.spool); err != nil {
 		return out, err

@@ -17,7 +17,7 @@ import (
 	"github.com/clew-sec/clew/internal/rule/condition"
 )
 
-var update = flag.Bool("update", false, "write what was got to the golden files")
+var rewrite = flag.Bool("rewrite", false, "write what was got to the golden files")
 
 // catalogue is a fake of a few techniques.
 type catalogue map[string]event.Tactic
@@ -37,11 +37,11 @@ func testEnv(t *testing.T) *condition.Env {
 	return env
 }
 
-// golden compares got with testdata/<name>, or writes it with -update.
+// golden compares got with testdata/<name>, or writes it with -rewrite.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
+	if *rewrite {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -91,6 +91,7 @@ func TestEffectBeforeCause(t *testing.T) {
 
 func TestWeakLinkNeedsEvidence(t *testing.T) {
 	tr := New(small())
+	tr.Flag(flag("a", "low", event.Low, event.Execution, t0-sec))
 	tr.Link(link("a", "b", graph.LinkConnection, 0.5, t0))
 	tr.Flag(flag("b", "low", event.Low, event.Execution, t0+sec))
 	if v := mustTrace(t, tr, "b"); v.Units != 1 {
@@ -99,6 +100,19 @@ func TestWeakLinkNeedsEvidence(t *testing.T) {
 	tr.Flag(flag("b", "medium", event.Medium, event.Execution, t0+2*sec))
 	if v := mustTrace(t, tr, "b"); v.Units != 2 {
 		t.Errorf("a medium did not open a link of strength 0.5")
+	}
+}
+
+// TestCommonCause: who deployed two workloads that are attacked apart, and has no
+// flag of his own, does not join them.
+func TestCommonCause(t *testing.T) {
+	tr := New(small())
+	tr.Link(link("deployer", "blog", graph.LinkCreated, 0.95, t0))
+	tr.Link(link("deployer", "forum", graph.LinkCreated, 0.95, t0+sec))
+	tr.Flag(flag("blog", "shell", event.High, event.Execution, t0+60*sec))
+	tr.Flag(flag("forum", "wipe", event.High, event.Impact, t0+90*sec))
+	if n := len(tr.Traces()); n != 2 {
+		t.Errorf("%d traces, want 2", n)
 	}
 }
 

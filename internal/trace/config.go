@@ -101,6 +101,12 @@ const (
 	// link (0.95) would never lengthen a chain.
 	chainEvidence = 0.75 * zLow
 
+	// weightyEvidence is the least evidence of a tactic that counts for the
+	// length of the story in whatever order it came: one medium, with the same
+	// slack. Real attacks jump about in the matrix; ordinary work that touches
+	// many tactics does so with lows.
+	weightyEvidence = 0.75 * zMedium
+
 	alertLine  Points = 500
 	closeLine  Points = 300
 	updateStep Points = 150

@@ -158,10 +158,18 @@ func (t *Tracer) tryOpen(i uint32, s slot) bool {
 	if e := t.evidenceOf(u); e != nil {
 		opens, _ = forward(e, nil, s.strength, s.first, s.last)
 	}
-	if e := t.evidenceOf(v); e != nil && !opens {
+	if e := t.evidenceOf(v); e != nil && !opens && t.weighs(u) {
 		opens, _ = backward(nil, e, s.strength, s.first, s.last)
 	}
 	return opens && t.unite(u, v, s)
+}
+
+// weighs reports whether a unit holds a flag of its own that moves a score. A
+// cause without one is no part of a trace: whoever deployed two workloads that
+// are attacked apart would join them.
+func (t *Tracer) weighs(i uint32) bool {
+	e := t.evidenceOf(i)
+	return e != nil && e.fwd[0].z > 0
 }
 
 // unite puts both ends of a link into one trace, unless a limit forbids it.

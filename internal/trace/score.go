@@ -56,12 +56,16 @@ func (t *Tracer) assess(x *record, at int64, only uint32) verdict {
 		v.z += k.share
 		standing[k.tactic] += k.standing / discount
 	}
+	weighty := 0
 	for k := range standing {
 		if standing[k] >= chainEvidence {
 			v.tactics |= 1 << k
 		}
+		if standing[k] >= weightyEvidence {
+			weighty++
+		}
 	}
-	v.chain = longestChain(v.tactics, &first)
+	v.chain = max(longestChain(v.tactics, &first), weighty)
 	v.score = scoreOf(v.z, v.chain, v.planes)
 	return v
 }

@@ -14,12 +14,12 @@ import (
 // The shape is that of the unit's trigger, its earliest flag: the rule, the
 // names of the ancestors and the workload. Trace.Fingerprint prints it.
 type Suppression struct {
-	Fingerprint  event.ID  `json:"fingerprint" yaml:"fingerprint"`
-	AllowedKinds []string  `json:"allowedKinds" yaml:"allowedKinds"`       // rule ids
-	Users        []string  `json:"users,omitempty" yaml:"users,omitempty"` // empty: any user
-	Reason       string    `json:"reason" yaml:"reason"`
-	Owner        string    `json:"owner" yaml:"owner"`
-	Expires      time.Time `json:"expires,omitzero" yaml:"expires,omitempty"` // flags from then on score again; zero: never
+	Fingerprint  event.ID  `json:"fingerprint"`
+	AllowedKinds []string  `json:"allowedKinds"`    // rule ids
+	Users        []string  `json:"users,omitempty"` // empty: any user
+	Reason       string    `json:"reason"`
+	Owner        string    `json:"owner"`
+	Expires      time.Time `json:"expires,omitzero"` // flags from then on score again; zero: never
 }
 
 // SuppressionHits is how often a suppression silenced a flag.

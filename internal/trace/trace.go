@@ -9,7 +9,9 @@
 // Units are joined into one trace only over links that evidence opens:
 //
 //   - forward: a unit that is tainted caused something after its taint began;
-//   - backward: a unit shows evidence after another one acted on it.
+//   - backward: a unit shows evidence after another one, flagged itself, acted
+//     on it. Whoever deployed two workloads that are attacked apart does not
+//     join them.
 //
 // Both travel at most three links from the flagged unit, in the direction of
 // time, and only over links strong enough for the evidence they carry. Opening
@@ -50,7 +52,7 @@ func (id TraceID) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, i
 
 // UnmarshalText reads 32 hex digits.
 func (id *TraceID) UnmarshalText(b []byte) error {
-	if n, err := hex.Decode(id[:], b); err != nil || n != len(id) {
+	if _, err := hex.Decode(id[:], b[:min(len(b), 2*len(id))]); err != nil || len(b) != 2*len(id) {
 		return fmt.Errorf("trace id %q is not 32 hex digits", b)
 	}
 	return nil
@@ -117,8 +119,9 @@ type Trace struct {
 // Unit is one flagged unit of a trace.
 type Unit struct {
 	ID          UnitID
-	First, Last int64   // of its flags
-	Affinity    float64 // how firmly it is tied to the trace's origin, [0.3, 1]
+	First, Last int64    // of its flags
+	Fingerprint event.ID // shape of its earliest flag, what a Suppression of its flags names
+	Affinity    float64  // how firmly it is tied to the trace's origin, [0.3, 1]
 }
 
 // Kind is what one rule says in a trace.

@@ -183,7 +183,7 @@ func (t *Tracer) viewUnits(x *record, out *Trace) {
 	})
 	for n, m := range flagged {
 		e := t.evidenceOf(m)
-		out.Flagged = append(out.Flagged, Unit{ID: t.units.at(m).key, First: e.first, Last: e.last, Affinity: e.alpha})
+		out.Flagged = append(out.Flagged, Unit{ID: t.units.at(m).key, First: e.first, Last: e.last, Fingerprint: e.trigger.shape, Affinity: e.alpha})
 		if n == 0 {
 			out.First, out.Last = e.first, e.last
 		}

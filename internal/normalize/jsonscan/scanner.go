@@ -268,6 +268,18 @@ func (s *Scanner) readKey() bool {
 // Key returns the current key, unescaped. It is valid until the next key is read.
 func (s *Scanner) Key() []byte { return s.key }
 
+// Member reads the next value, an object, for one member: a string that it sets
+// dst to. All others are skipped.
+func (s *Scanner) Member(key string, dst *string) {
+	for more := s.Object(); more; more = s.NextKey() {
+		if string(s.Key()) == key {
+			s.Str(dst)
+		} else {
+			s.Skip()
+		}
+	}
+}
+
 // KeyString returns the current key as a string that stays valid.
 func (s *Scanner) KeyString() string {
 	if s.keyRaw {

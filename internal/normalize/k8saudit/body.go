@@ -300,16 +300,9 @@ func (d *Decoder) dataKeys(b *event.Body) {
 	}
 }
 
-func (d *Decoder) bindingTarget(b *event.Body) {
-	s := &d.scan
-	for more := s.Object(); more; more = s.NextKey() {
-		if string(s.Key()) == "name" {
-			s.Str(&b.TargetNode)
-		} else {
-			s.Skip()
-		}
-	}
-}
+func (d *Decoder) bindingTarget(b *event.Body) { d.scan.Member("name", &b.TargetNode) }
+
+func (d *Decoder) preconditions(b *event.Body) { d.scan.Member("uid", &b.PreconditionUID) }
 
 func (d *Decoder) automount(b *event.Body) {
 	switch s := &d.scan; s.Kind() {
@@ -334,17 +327,6 @@ func (d *Decoder) deleteOptions(b *event.Body) {
 		case "dryRun":
 			d.deleteDryRun(b)
 		default:
-			s.Skip()
-		}
-	}
-}
-
-func (d *Decoder) preconditions(b *event.Body) {
-	s := &d.scan
-	for more := s.Object(); more; more = s.NextKey() {
-		if string(s.Key()) == "uid" {
-			s.Str(&b.PreconditionUID)
-		} else {
 			s.Skip()
 		}
 	}

@@ -135,7 +135,7 @@ func (d *Decoder) topLevel(e *event.Event) {
 		case "impersonatedUser":
 			d.impersonated(&e.Actor)
 		case "authenticationMetadata":
-			d.authenticationMetadata(r)
+			d.scan.Member("impersonationConstraint", &r.Constraint)
 		case "sourceIPs":
 			e.Actor.ForgedIPs = s.Strs(e.Actor.ForgedIPs[:0])
 		case "userAgent":
@@ -155,32 +155,10 @@ func (d *Decoder) topLevel(e *event.Event) {
 		case "timestamp":
 			s.Str(&t.timestamp)
 		case "metadata":
-			d.eventMetadata()
+			d.scan.Member("creationTimestamp", &d.top.created)
 		case "annotations":
 			d.annotations(r)
 		default:
-			s.Skip()
-		}
-	}
-}
-
-func (d *Decoder) eventMetadata() {
-	s := &d.scan
-	for more := s.Object(); more; more = s.NextKey() {
-		if string(s.Key()) == "creationTimestamp" {
-			s.Str(&d.top.created)
-		} else {
-			s.Skip()
-		}
-	}
-}
-
-func (d *Decoder) authenticationMetadata(r *event.Request) {
-	s := &d.scan
-	for more := s.Object(); more; more = s.NextKey() {
-		if string(s.Key()) == "impersonationConstraint" {
-			s.Str(&r.Constraint)
-		} else {
 			s.Skip()
 		}
 	}
@@ -219,13 +197,7 @@ func (d *Decoder) responseStatus(r *event.Request) {
 		case "message":
 			s.Str(&r.Message)
 		case "details":
-			for more := s.Object(); more; more = s.NextKey() {
-				if string(s.Key()) == "uid" {
-					s.Str(&d.top.statusUID)
-				} else {
-					s.Skip()
-				}
-			}
+			s.Member("uid", &d.top.statusUID)
 		default:
 			s.Skip()
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/clew-sec/clew/internal/normalize"
 )
 
-var update = flag.Bool("update", false, "rewrite golden files")
+var rewrite = flag.Bool("rewrite", false, "rewrite golden files")
 
 // Golden decodes each testdata/<name>.in.json and compares the event, its empty
 // members left out, with <name>.want.json.
@@ -113,7 +113,7 @@ func prune(v any) any {
 
 func compare(t *testing.T, file string, got []byte) {
 	t.Helper()
-	if *update {
+	if *rewrite {
 		if err := os.WriteFile(file, got, 0o644); err != nil { //nolint:gosec // a golden file of the repository is for everyone to read
 			t.Fatal(err)
 		}

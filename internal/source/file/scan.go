@@ -96,8 +96,7 @@ func (s *scanner) scan(b []byte, i int) (int, outcome) {
 				s.key = keyOf(b[s.keyStart:end])
 				s.keys |= 1 << s.key
 			}
-			i = end + 1
-			s.state = wantColon
+			i, s.state = end+1, wantColon
 			if i < len(b) && b[i] == ':' {
 				i++
 				s.state = wantValue
@@ -123,8 +122,7 @@ func (s *scanner) scan(b []byte, i int) (int, outcome) {
 				object = s.inObject()
 				continue
 			}
-			i++
-			s.state = inString
+			i, s.state = i+1, inString
 			fallthrough
 		case inString:
 			end, closed := stringEnd(b, i)
