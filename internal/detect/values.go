@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -209,11 +208,11 @@ func (s scope) match(e ast.Expr, fn string, target, arg ast.Expr) (costed, *Fall
 		if !ok {
 			return costed{}, s.cannot(e, "a pattern that is not constant has no closure")
 		}
-		re, bad := regexp.Compile(pattern)
+		p, bad := newPattern(pattern)
 		if bad != nil {
 			return costed{}, s.cannot(e, "pattern: %v", bad)
 		}
-		return costed{func(f *frame) bool { return re.MatchString(x(f)) }, cost + costRegex}, nil
+		return costed{func(f *frame) bool { return p.match(x(f)) }, cost + costRegex}, nil
 	}
 	y, more, err := s.text(arg)
 	cost += more

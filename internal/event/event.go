@@ -192,8 +192,12 @@ const maxKept = 16
 // large. The elements are cleared: an event that waits to be used again would
 // otherwise hold on to the chunk of input that their strings stand in, and
 // thousands wait.
-func emptied[T any](s []T) []T {
-	if cap(s) > maxKept {
+func emptied[T any](s []T) []T { return emptiedTo(s, maxKept) }
+
+// emptiedTo is emptied for elements that are large: it keeps the memory of at
+// most n.
+func emptiedTo[T any](s []T, n int) []T {
+	if cap(s) > n {
 		return nil
 	}
 	clear(s)

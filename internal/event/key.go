@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 
@@ -36,14 +37,11 @@ func (h *Hasher) Reset() { h.buf = h.buf[:0] }
 
 // Str adds a string field.
 func (h *Hasher) Str(s string) {
-	h.Int(int64(len(s)))
-	h.buf = append(h.buf, s...)
+	h.buf = append(binary.LittleEndian.AppendUint64(h.buf, uint64(len(s))), s...)
 }
 
 // Int adds an integer field.
-func (h *Hasher) Int(v int64) {
-	h.buf = append(h.buf, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56))
-}
+func (h *Hasher) Int(v int64) { h.buf = binary.LittleEndian.AppendUint64(h.buf, uint64(v)) }
 
 // ID adds another key.
 func (h *Hasher) ID(id ID) { h.buf = append(h.buf, id[:]...) }

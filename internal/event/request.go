@@ -247,7 +247,7 @@ func (b *Body) reset() {
 	// Element slices keep their capacity; the elements' own slices are dropped.
 	*b = Body{
 		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
-		Containers: emptied(b.Containers), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptied(b.Rules),
+		Containers: emptiedTo(b.Containers, 4), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptiedTo(b.Rules, 4),
 		AggregateTo: emptied(b.AggregateTo), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
 		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
 		ExternalIPs: emptied(b.ExternalIPs), Ports: emptied(b.Ports), Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),

@@ -108,6 +108,9 @@ type step struct {
 	habits  *routine // nil when there are none yet
 	counted bool     // the event is something new that happened, not the end of it
 
+	shape  uint64 // what kind of request it is; see shapeOf
+	shaped bool
+
 	target event.ID // name key of the object acted on, where it has a name
 	object *Object  // that object as it was before, nil when not known
 }

@@ -96,9 +96,17 @@ func (inv *Inventory) client(e *event.Event) uint64 {
 	return inv.hash(e.Actor.Credential, e.Actor.PodUID, e.Actor.Agent)
 }
 
-// shapeOf hashes what kind of request e is; one made as somebody else is of
-// another kind than the identity's own.
+// shapeOf returns the step's hash of what kind of request e is.
 func (inv *Inventory) shapeOf(e *event.Event) uint64 {
+	if s := &inv.step; !s.shaped {
+		s.shape, s.shaped = inv.hashShape(e), true
+	}
+	return inv.step.shape
+}
+
+// hashShape hashes what kind of request e is; one made as somebody else is of
+// another kind than the identity's own.
+func (inv *Inventory) hashShape(e *event.Event) uint64 {
 	if e.Kind == event.KindCloudCall {
 		return inv.hash("cloud", e.Cloud.Service, e.Cloud.Action)
 	}
