@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -105,7 +106,7 @@ func (s *spool) each(f func(unit event.ID, raw []byte) error) error {
 	var head [headSize]byte
 	var buf []byte
 	for n := 0; ; n++ {
-		if _, err := io.ReadFull(r, head[:]); err == io.EOF { //nolint:errorlint // io.ReadFull says so unwrapped
+		if _, err := io.ReadFull(r, head[:]); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("reading flag %d back: %w", n, err)
