@@ -6,9 +6,10 @@ import (
 )
 
 // memoryGoal is what a replay asks the garbage collector to stay within, in
-// bytes. The state of the largest cluster fits in half of it; the collector
-// would let it take twice its size before it looks. Only where the state itself
-// comes near does collecting cost more, and memory grows beyond it then.
+// bytes: state and events took up to 230 MiB in the replays measured
+// (docs/performance.md), and the collector would let that double before it
+// looks. Where the state itself comes near, collecting costs more, and memory
+// grows beyond the goal.
 const memoryGoal = 384 << 20
 
 // limitMemory sets memoryGoal unless the user set a limit, and returns what takes

@@ -24,8 +24,7 @@ type Config struct {
 	MaxEntities int
 	// MaxSessions caps identity sessions, credentials and their origins, each;
 	// other tables have a half to an eighth of it. Up to twice as many are held
-	// for some time. The default is 64 Ki: no more than 100 MiB together where
-	// sessions come and go.
+	// for some time. The default is 64 Ki.
 	MaxSessions int
 	// TTL is how long in event time the origin of a credential, the readers of a
 	// secret and the like are remembered after they last mattered; default 30

@@ -27,8 +27,8 @@ import (
 
 // Config bounds an Inventory. Zero values take the defaults.
 type Config struct {
-	Credentials int // credentials remembered, default 65536, about 20 MiB
-	Objects     int // Kubernetes objects remembered, default 131072, about 80 MiB
+	Credentials int // credentials remembered, default 65536, some 20 MiB by the size of an entry
+	Objects     int // Kubernetes objects remembered, default 131072, some 80 MiB by the size of an entry
 	Pods        int // pods whose addresses are remembered, default 65536
 	Nodes       int // nodes whose addresses are remembered, default 16384
 	Grants      int // roles and bindings remembered, default 65536 each
