@@ -20,8 +20,9 @@ test: ## all tests, as the README says
 	$(GO) test ./...
 
 .PHONY: race
-race: ## all tests, shuffled, with the race detector (needs a C compiler)
-	$(GO) test -race -shuffle=on ./...
+race: ## all that has goroutines, and the recordings, shuffled, with the race detector (needs a C compiler)
+	$(GO) test -race -shuffle=on . ./cmd/... ./internal/...
+	$(GO) test -race -shuffle=on -run Recordings ./test
 
 .PHONY: lint
 lint: ## golangci-lint (vet is one of its linters), and the rules' own lint
