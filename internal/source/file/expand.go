@@ -14,8 +14,10 @@ const Stdin = "-"
 // Expand replaces each directory in args by the files below it, in lexical
 // order, and keeps everything else. Hidden files and directories inside a
 // directory are skipped, and so is what is neither a regular file nor a link
-// to one. A path that cannot be read is
-// an error, and so is a directory without a file: nothing read is no good news.
+// to one. What cannot be read below a directory (a link to nothing, a closed
+// directory) stays in the list, for its reader to report while the rest is read.
+// A path of args that cannot be read is an error, and so is a directory without a
+// file: nothing read is no good news.
 func Expand(args []string) ([]string, error) {
 	var out []string
 	for _, arg := range args {
@@ -45,8 +47,12 @@ func Expand(args []string) ([]string, error) {
 // appendTree appends the files below root. WalkDir visits in lexical order.
 func appendTree(out []string, root string) ([]string, error) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if err != nil && path == root {
 			return err
+		}
+		if err != nil { // a directory that cannot be listed, or listed on
+			out = append(out, path)
+			return nil
 		}
 		hidden := path != root && strings.HasPrefix(d.Name(), ".")
 		if d.IsDir() {
@@ -59,10 +65,7 @@ func appendTree(out []string, root string) ([]string, error) {
 			return nil
 		}
 		info, err := os.Stat(path) // follows a link
-		if err != nil {
-			return err
-		}
-		if info.Mode().IsRegular() {
+		if err != nil || info.Mode().IsRegular() {
 			out = append(out, path)
 		}
 		return nil
