@@ -47,28 +47,25 @@ func Expand(args []string) ([]string, error) {
 // appendTree appends the files below root. WalkDir visits in lexical order.
 func appendTree(out []string, root string) ([]string, error) {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil && path == root {
+		hidden := path != root && strings.HasPrefix(filepath.Base(path), ".")
+		switch {
+		case err != nil && path == root:
 			return err
-		}
-		if err != nil { // a directory that cannot be listed, or listed on
-			out = append(out, path)
+		case err != nil: // cannot be listed, or listed on: whoever opens it reports it
+		case d.IsDir() && hidden:
+			return fs.SkipDir
+		case d.IsDir() || hidden || irregular(path):
 			return nil
 		}
-		hidden := path != root && strings.HasPrefix(d.Name(), ".")
-		if d.IsDir() {
-			if hidden {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if hidden {
-			return nil
-		}
-		info, err := os.Stat(path) // follows a link
-		if err != nil || info.Mode().IsRegular() {
-			out = append(out, path)
-		}
-		return nil
+		out = append(out, path)
+		return nil //nolint:nilerr // the walk goes on past what cannot be listed
 	})
 	return out, err
+}
+
+// irregular reports whether path, followed if it is a link, is there and no
+// regular file.
+func irregular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.Mode().IsRegular()
 }
