@@ -23,13 +23,15 @@ type record struct {
 	live       bool
 	queued     bool // in Tracer.touched
 	relinked   bool // affinities are out of date
+	changed    bool // in Tracer.changed
 	open       bool
 	alerted    bool
 	score      Points
 	peak       Points
 	reported   Points
-	tactics    uint16 // reported
-	belowSince int64  // 0: not below the close line
+	tactics    uint16  // reported
+	belowSince int64   // 0: not below the close line
+	told       TraceID // id that TakeChanged gave it last
 }
 
 // kind is one rule and tactic. Kinds are as many as rules: they are never

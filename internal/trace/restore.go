@@ -175,6 +175,7 @@ func (s *restorer) readTraces() {
 			return
 		}
 		s.readTrace(tr)
+		s.t.noteChanged(tr)
 	}
 }
 

@@ -19,6 +19,7 @@ type Suppression struct {
 	Users        []string  `json:"users,omitempty"` // empty: any user
 	Reason       string    `json:"reason"`
 	Owner        string    `json:"owner"`
+	From         time.Time `json:"from,omitzero"`    // flags before it score as ever; zero: from the beginning
 	Expires      time.Time `json:"expires,omitzero"` // flags from then on score again; zero: never
 }
 
@@ -72,8 +73,8 @@ func (t *Tracer) Suppressions() []SuppressionHits { return slices.Clone(t.suppre
 func (s *suppressor) covers(shape event.ID, f *Flag, fresh bool) bool {
 	for _, i := range s.byShape[shape] {
 		p := &s.policies[i]
-		expired := !p.Expires.IsZero() && f.Time >= p.Expires.UnixNano()
-		if expired || !slices.Contains(p.AllowedKinds, f.Rule) || len(p.Users) > 0 && !slices.Contains(p.Users, f.User) {
+		outside := !p.Expires.IsZero() && f.Time >= p.Expires.UnixNano() || !p.From.IsZero() && f.Time < p.From.UnixNano()
+		if outside || !slices.Contains(p.AllowedKinds, f.Rule) || len(p.Users) > 0 && !slices.Contains(p.Users, f.User) {
 			continue
 		}
 		if fresh {

@@ -37,6 +37,9 @@ type Tracer struct {
 	suppress suppressor
 	stats    Stats
 
+	changed []uint32  // traces that changed since TakeChanged
+	gone    []TraceID // ids that lead nowhere since then
+
 	// Scratch of one step, empty between steps.
 	queue   []uint32  // units whose evidence changed
 	reached []uint32  // units whose affinity changed
@@ -255,6 +258,7 @@ func (t *Tracer) mergeTraces(a, b uint32) uint32 {
 	}
 	rows := y.rows
 	t.dropTouched(b)
+	t.noteGone(b)
 	t.traces.release(b)
 	for _, r := range rows {
 		t.addRow(x, r)
@@ -275,6 +279,7 @@ func (t *Tracer) wasNamed(id TraceID) bool {
 func (t *Tracer) touch(tr uint32, relinked bool) {
 	x := t.traces.at(tr)
 	x.relinked = x.relinked || relinked
+	t.noteChanged(tr)
 	if !x.queued {
 		x.queued = true
 		t.touched = append(t.touched, tr)
@@ -374,6 +379,7 @@ func (t *Tracer) closeIfLow(tr uint32) {
 	}
 	if t.now-x.belowSince >= closeAfter {
 		x.open, x.belowSince, x.reported = false, 0, 0
+		t.noteChanged(tr)
 		t.report(Closed, tr, TraceID{})
 	}
 }
@@ -412,6 +418,7 @@ func (t *Tracer) evictTrace(tr uint32) {
 	t.stats.EvictedTraces++
 	t.report(Evicted, tr, TraceID{})
 	t.dropTouched(tr)
+	t.noteGone(tr)
 	for _, i := range t.traces.at(tr).members {
 		u, e := t.units.at(i), t.evidenceOf(i)
 		for l := e.links; l != 0; {
@@ -464,18 +471,7 @@ func (t *Tracer) Traces() []Trace {
 			out = append(out, t.view(tr))
 		}
 	}
-	slices.SortFunc(out, func(a, b Trace) int {
-		switch {
-		case a.Score != b.Score:
-			return int(b.Score) - int(a.Score)
-		case a.First != b.First:
-			if a.First < b.First {
-				return -1
-			}
-			return 1
-		}
-		return bytes.Compare(a.ID[:], b.ID[:])
-	})
+	slices.SortFunc(out, compareTraces)
 	return out
 }
 
