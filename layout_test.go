@@ -26,7 +26,8 @@ var ranks = [][]string{
 	{"graph", "detect"},
 	{"trace"},
 	{"engine"},
-	{"report", "pipeline"},
+	{"report"},
+	{"pipeline"},
 	{"cli"},
 }
 

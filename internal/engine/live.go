@@ -22,9 +22,6 @@ func (x *Engine) Advance(now int64) {
 	}
 }
 
-// Held returns how many events the window holds back.
-func (x *Engine) Held() int { return len(x.window.pending()) }
-
 // EventTime returns the time of the latest event that was processed, 0 when there
 // was none.
 func (x *Engine) EventTime() int64 { return x.window.last.time }
@@ -56,4 +53,14 @@ func (x *Engine) Extract(id trace.TraceID, w io.Writer) (bool, error) {
 		return true, fmt.Errorf("saving trace %s: %w", id, err)
 	}
 	return true, nil
+}
+
+// Due returns the time from which Advance would release the oldest event that is
+// held, in nanoseconds since 1970 UTC; false when none is held.
+func (x *Engine) Due() (at int64, ok bool) {
+	held := x.window.pending()
+	if len(held) == 0 {
+		return 0, false
+	}
+	return held[0].time + x.window.spanNanos + 1, true
 }

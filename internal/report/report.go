@@ -23,11 +23,17 @@ type Rules interface {
 // Collector takes the flags of a replay and writes them out with their traces
 // when it is over. It implements pipeline.FlagSink.
 type Collector struct {
+	describer
 	rules Rules
 	spool spool
+	buf   []byte
+}
+
+// describer turns traces into what output shows, by the flags that it noted.
+type describer struct {
+	flags interface{ flag(ref uint64) (Flag, error) }
 	units map[event.ID]unitFlags
 	more  int64 // flags in units beyond maxUnits
-	buf   []byte
 }
 
 // unitFlags is what a Collector remembers of a unit.
@@ -42,7 +48,9 @@ const maxUnits = 1 << 17
 
 // NewCollector returns an empty Collector. rules is the engine's rule set.
 func NewCollector(rules Rules) *Collector {
-	return &Collector{rules: rules, units: map[event.ID]unitFlags{}}
+	c := &Collector{rules: rules}
+	c.describer = describer{flags: &c.spool, units: map[event.ID]unitFlags{}}
+	return c
 }
 
 // Flag implements pipeline.FlagSink.
@@ -54,18 +62,18 @@ func (c *Collector) Flag(f engine.Flag) uint64 {
 }
 
 // note remembers that a unit holds a flag.
-func (c *Collector) note(unit event.ID, f unitFlags) {
-	u, ok := c.units[unit]
+func (d *describer) note(unit event.ID, f unitFlags) {
+	u, ok := d.units[unit]
 	switch {
 	case ok:
 		u.weighty = u.weighty || f.weighty
-	case len(c.units) >= maxUnits:
-		c.more++
+	case len(d.units) >= maxUnits:
+		d.more++
 		return
 	default:
 		u = f
 	}
-	c.units[unit] = u
+	d.units[unit] = u
 }
 
 // Unnamed returns how many flags were raised in units beyond those the collector
@@ -82,13 +90,10 @@ type Units interface {
 }
 
 // Describe returns the traces as output writes them, in the order given.
-func (c *Collector) Describe(traces []trace.Trace, units Units) ([]Trace, error) {
-	if c.spool.err != nil {
-		return nil, c.spool.err
-	}
+func (d *describer) Describe(traces []trace.Trace, units Units) ([]Trace, error) {
 	out := make([]Trace, 0, len(traces))
 	for i := range traces {
-		t, err := c.newTrace(traces[i], units)
+		t, err := d.newTrace(traces[i], units)
 		if err != nil {
 			return nil, err
 		}

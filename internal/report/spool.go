@@ -123,6 +123,9 @@ func (s *spool) each(f func(unit event.ID, raw []byte) error) error {
 
 // flag returns the flag of a handle.
 func (s *spool) flag(at uint64) (Flag, error) {
+	if s.err != nil {
+		return Flag{}, s.err
+	}
 	var head [headSize]byte
 	if _, err := s.ReadAt(head[:], int64(at)); err != nil {
 		return Flag{}, fmt.Errorf("reading the flag at %d back: %w", at, err)

@@ -79,7 +79,7 @@ type Link struct {
 
 // newTrace describes t with the evidence in the spool. Units that only inform
 // are no actors of a story that has others: their flags stay out of it.
-func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
+func (d *describer) newTrace(t trace.Trace, units Units) (Trace, error) {
 	out := Trace{
 		Type: "trace", ID: t.ID, Score: t.Score, Alert: t.Alert, Tactics: t.Tactics, Planes: planeNames(t.Planes),
 		Fingerprint: t.Fingerprint, First: formatTime(t.First), Last: formatTime(t.Last), Techniques: []string{}, Flags: []TraceFlag{}, Units: []Unit{}, Links: []Link{},
@@ -89,11 +89,11 @@ func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 	}
 	names := map[trace.UnitID]string{}
 	for _, u := range t.Flagged {
-		known := c.flagsOf(u.ID, t.Kinds)
+		known := d.flagsOf(u.ID, t.Kinds)
 		if t.Score > 0 && (known == nil || !known.weighty) {
 			continue
 		}
-		unit, err := c.unit(unitName(len(names)), known)
+		unit, err := d.unit(unitName(len(names)), known)
 		if err != nil {
 			return out, err
 		}
@@ -104,7 +104,7 @@ func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 	if len(out.Units) > 0 {
 		out.Fingerprint = out.Units[0].Fingerprint
 	}
-	if err := out.addFlags(t.Kinds, names, &c.spool); err != nil {
+	if err := out.addFlags(t.Kinds, names, d.flags.flag); err != nil {
 		return out, err
 	}
 	out.nameThrough(t.Links, names, units)
@@ -123,14 +123,14 @@ func (c *Collector) newTrace(t trace.Trace, units Units) (Trace, error) {
 }
 
 // addFlags adds the rows that have evidence in a named unit, oldest first.
-func (t *Trace) addFlags(kinds []trace.Kind, names map[trace.UnitID]string, s *spool) error {
+func (t *Trace) addFlags(kinds []trace.Kind, names map[trace.UnitID]string, flag flagByRef) error {
 	for i := range kinds {
 		k := &kinds[i]
 		n := slices.IndexFunc(k.Evidence, func(e trace.Evidence) bool { return names[e.Unit] != "" })
 		if n < 0 && k.Contribution == 0 && k.Severity == event.Info {
 			continue
 		}
-		f, err := newTraceFlag(k, max(n, 0), names, s)
+		f, err := newTraceFlag(k, max(n, 0), names, flag)
 		if err != nil {
 			return err
 		}
@@ -149,8 +149,11 @@ func (t *Trace) addFlags(kinds []trace.Kind, names map[trace.UnitID]string, s *s
 	return nil
 }
 
+// flagByRef returns the flag of a handle.
+type flagByRef func(ref uint64) (Flag, error)
+
 // newTraceFlag describes a row by its n-th evidence.
-func newTraceFlag(k *trace.Kind, n int, names map[trace.UnitID]string, s *spool) (TraceFlag, error) {
+func newTraceFlag(k *trace.Kind, n int, names map[trace.UnitID]string, flag flagByRef) (TraceFlag, error) {
 	out := TraceFlag{
 		Rule: k.Rule, Severity: k.Severity, Tactic: k.Tactic, Techniques: k.Techniques, Contribution: k.Contribution,
 		Count: k.Count, Suppressed: k.Suppressed, First: formatTime(k.First), Last: formatTime(k.Last), firstNanos: k.First,
@@ -159,7 +162,7 @@ func newTraceFlag(k *trace.Kind, n int, names map[trace.UnitID]string, s *spool)
 		return out, nil
 	}
 	e := k.Evidence[n]
-	f, err := s.flag(e.Ref)
+	f, err := flag(e.Ref)
 	if err != nil {
 		return out, err
 	}
@@ -200,8 +203,8 @@ func (t *Trace) nameThrough(links []trace.Edge, names map[trace.UnitID]string, u
 }
 
 // flagsOf returns what is known of a unit's flags, nil when that is nothing.
-func (c *Collector) flagsOf(id trace.UnitID, kinds []trace.Kind) *unitFlags {
-	if u, ok := c.units[id]; ok {
+func (d *describer) flagsOf(id trace.UnitID, kinds []trace.Kind) *unitFlags {
+	if u, ok := d.units[id]; ok {
 		return &u
 	}
 	var out *unitFlags
@@ -219,11 +222,11 @@ func (c *Collector) flagsOf(id trace.UnitID, kinds []trace.Kind) *unitFlags {
 }
 
 // unit says whose a unit is, from its first flag.
-func (c *Collector) unit(name string, u *unitFlags) (Unit, error) {
+func (d *describer) unit(name string, u *unitFlags) (Unit, error) {
 	if u == nil {
 		return Unit{Name: name}, nil
 	}
-	f, err := c.spool.flag(u.first)
+	f, err := d.flags.flag(u.first)
 	if err != nil {
 		return Unit{}, err
 	}

@@ -44,3 +44,6 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("record %d has %d bytes, more than the log's %d", e.Record, e.Bytes, e.Max)
 }
+
+// Record is one record as its sender wrote it.
+type Record = file.Record

@@ -1,0 +1,425 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/clew-sec/clew/internal/detect"
+	"github.com/clew-sec/clew/internal/engine"
+	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/normalize"
+	"github.com/clew-sec/clew/internal/report"
+	"github.com/clew-sec/clew/internal/source"
+	"github.com/clew-sec/clew/internal/trace"
+)
+
+// Message is one batch of the log with its place there. A batch without records is
+// a tick: it says only what time it was.
+type Message struct {
+	Seq   uint64
+	Batch source.Batch
+}
+
+// Reader gives the messages of one cluster in the order of the log, without gaps.
+type Reader interface {
+	// Next waits for the next message until ctx ends.
+	Next(ctx context.Context) (Message, error)
+}
+
+// TraceSink publishes what a worker finds.
+type TraceSink interface {
+	// PutTraces stores traces as they are now and removes ids that are gone. An
+	// error means that nothing is certain: the worker tells it all again.
+	PutTraces(ctx context.Context, cluster string, changed []LiveTrace, gone []trace.TraceID) error
+}
+
+// LiveTrace is a trace as published while it grows.
+type LiveTrace struct {
+	report.Trace
+	Peak trace.Points `json:"peak"`
+	Open bool         `json:"open"`
+}
+
+// SnapshotStore keeps the latest snapshot of each worker.
+type SnapshotStore interface {
+	// SaveSnapshot replaces the snapshot of a cluster, all of it or nothing.
+	SaveSnapshot(ctx context.Context, cluster string, r io.Reader) error
+	// LoadSnapshot returns the latest one, nil when there is none.
+	LoadSnapshot(ctx context.Context, cluster string) (io.ReadCloser, error)
+}
+
+// WorkerConfig says how a Worker runs. All but Engine must be set.
+type WorkerConfig struct {
+	Cluster       string
+	Engine        engine.Config
+	Rules         *detect.Set // of this worker alone
+	Traces        TraceSink
+	Snapshots     SnapshotStore
+	SnapshotEvery time.Duration
+	// Tick puts the time on the log, so that the events held back are released
+	// though no younger ones come.
+	Tick func(ctx context.Context, at time.Time) error
+	// Meter returns the meter of a source by its name, nil when it is not known.
+	Meter func(source string) *source.Meter
+	Log   *slog.Logger
+}
+
+// publishEvery is how long a change of a trace may wait to be published.
+const publishEvery = 100 * time.Millisecond
+
+// maxAhead bounds how far in the future a sender's clock is believed to be.
+const maxAhead = 10 * time.Minute
+
+// Worker runs the engine of one cluster over the log: decode → engine → traces.
+// Run owns all of it; the other methods may be called from any goroutine.
+type Worker struct {
+	cfg     WorkerConfig
+	decoder *Decoder
+	eng     *engine.Engine
+	ledger  *report.Ledger
+	free    []*event.Event
+
+	pos   uint64 // last message taken in
+	saved uint64 // last message in a stored snapshot
+	ahead int64  // how far the newest event was ahead of its arrival, nanoseconds
+	tick  int64  // due time for which a tick is on the log
+
+	changed map[trace.TraceID]LiveTrace // not yet published
+	gone    map[trace.TraceID]bool
+
+	asks chan func()
+	done chan struct{}
+
+	mu     sync.Mutex
+	status WorkerStatus
+}
+
+// WorkerStatus is how far a worker is.
+type WorkerStatus struct {
+	Cluster    string
+	Position   uint64    // last message taken in
+	Saved      uint64    // last message in a stored snapshot
+	EventTime  time.Time // of the newest event processed; zero: none
+	SavedAt    time.Time // zero: never
+	Unreadable int64     // records that could not be decoded
+	Engine     engine.Stats
+	Err        string // why it does not get on, "" when it does
+}
+
+// NewWorker returns a Worker that has seen nothing.
+func NewWorker(cfg WorkerConfig) *Worker {
+	w := &Worker{
+		cfg: cfg, decoder: NewDecoder(), changed: map[trace.TraceID]LiveTrace{}, gone: map[trace.TraceID]bool{},
+		asks: make(chan func()), done: make(chan struct{}),
+	}
+	w.status.Cluster = cfg.Cluster
+	w.reset()
+	return w
+}
+
+func (w *Worker) reset() {
+	w.ledger = report.NewLedger(w.cfg.Rules)
+	w.eng = engine.New(w.cfg.Engine, w.cfg.Rules, w)
+	w.pos, w.saved, w.ahead = 0, 0, 0
+}
+
+// Load takes up the latest snapshot and returns the position behind which the log
+// is to be read, 0 for all of it. A snapshot that cannot be used is reported and
+// passed over: the log is read from its beginning.
+func (w *Worker) Load(ctx context.Context) (uint64, error) {
+	r, err := w.cfg.Snapshots.LoadSnapshot(ctx, w.cfg.Cluster)
+	if err != nil {
+		return 0, fmt.Errorf("loading the snapshot of cluster %q: %w", w.cfg.Cluster, err)
+	}
+	if r == nil {
+		return 0, nil
+	}
+	defer func() { _ = r.Close() }() // read only
+	if err := w.restore(r); err != nil {
+		w.cfg.Log.Error("cannot use the snapshot; reading the log again", "cluster", w.cfg.Cluster, "error", err)
+		w.reset()
+	}
+	w.saved = w.pos
+	w.note("")
+	return w.pos, nil
+}
+
+// Run takes in messages until ctx ends or the log fails, publishes traces as they
+// change, and saves the state now and then and at the end.
+func (w *Worker) Run(ctx context.Context, r Reader) error {
+	defer close(w.done)
+	messages, failed := w.pump(ctx, r)
+	publish, save := time.NewTicker(publishEvery), time.NewTicker(w.cfg.SnapshotEvery)
+	defer publish.Stop()
+	defer save.Stop()
+	for {
+		select {
+		case m := <-messages:
+			w.Take(m)
+		case f := <-w.asks:
+			f()
+		case now := <-publish.C:
+			w.publish(ctx)
+			w.tickWhenDue(ctx, now)
+		case <-save.C:
+			w.save(ctx)
+		case err := <-failed:
+			// What is told at the end has a moment of its own.
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			w.publish(last)
+			w.save(last)
+			if ctx.Err() != nil {
+				return nil
+			}
+			w.note(err.Error())
+			return fmt.Errorf("reading the log of cluster %q: %w", w.cfg.Cluster, err)
+		}
+	}
+}
+
+// pump reads ahead by a few messages. It ends with the one error it sends.
+func (w *Worker) pump(ctx context.Context, r Reader) (<-chan Message, <-chan error) {
+	messages, failed := make(chan Message, inFlight), make(chan error, 1)
+	go func() {
+		for {
+			m, err := r.Next(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case messages <- m:
+			case <-ctx.Done():
+				failed <- ctx.Err()
+				return
+			}
+		}
+	}()
+	return messages, failed
+}
+
+// Take processes one message. One at or before the position is passed over: it
+// was taken in before.
+func (w *Worker) Take(m Message) {
+	if m.Seq <= w.pos {
+		return
+	}
+	w.pos = m.Seq
+	newest := int64(0)
+	for _, rec := range m.Batch.Records {
+		if e := w.decode(rec); e != nil {
+			newest = max(newest, e.Time)
+			w.eng.Push(e)
+		}
+	}
+	if newest > 0 {
+		w.ahead = min(max(w.ahead, newest-m.Batch.ReceivedNanos), int64(maxAhead))
+		if meter := w.cfg.Meter(m.Batch.Source); meter != nil {
+			meter.Event(time.Unix(0, newest))
+		}
+	}
+	w.eng.Advance(m.Batch.ReceivedNanos + w.ahead)
+	w.note("")
+}
+
+func (w *Worker) decode(rec source.Record) *event.Event {
+	e := w.take()
+	err := w.decoder.Decode(rec, e)
+	if err == nil {
+		return e
+	}
+	w.Done(e)
+	if !errors.Is(err, normalize.ErrIrrelevant) {
+		w.mu.Lock()
+		w.status.Unreadable++
+		w.mu.Unlock()
+		w.cfg.Log.Debug("record cannot be decoded", "cluster", w.cfg.Cluster, "source", rec.Pos.File, "record", rec.Pos.Record, "error", err)
+	}
+	return nil
+}
+
+func (w *Worker) take() *event.Event {
+	if n := len(w.free); n > 0 {
+		e := w.free[n-1]
+		w.free = w.free[:n-1]
+		return e
+	}
+	e := &event.Event{}
+	e.Reset()
+	return e
+}
+
+// Flag implements engine.Sink.
+func (w *Worker) Flag(f engine.Flag) uint64 { return w.ledger.Flag(f) }
+
+// Done implements engine.Sink: events are reused.
+func (w *Worker) Done(e *event.Event) {
+	e.Reset()
+	w.free = append(w.free, e)
+}
+
+// publish tells the sink what changed. What it does not take is told again.
+func (w *Worker) publish(ctx context.Context) {
+	w.count()
+	changed, gone := w.eng.TakeChanged()
+	described, err := w.ledger.Describe(changed, w.eng)
+	if err != nil { // a flag that a live trace points at is kept
+		w.cfg.Log.Error("describing traces", "cluster", w.cfg.Cluster, "error", err)
+		return
+	}
+	for _, id := range gone {
+		w.gone[id] = true
+		delete(w.changed, id)
+	}
+	for i := range described {
+		w.changed[changed[i].ID] = LiveTrace{Trace: described[i], Peak: changed[i].Peak, Open: changed[i].Open}
+		delete(w.gone, changed[i].ID)
+	}
+	if len(w.changed)+len(w.gone) == 0 {
+		return
+	}
+	if err := w.tell(ctx); err != nil {
+		w.note(err.Error())
+		w.cfg.Log.Warn("publishing traces", "cluster", w.cfg.Cluster, "error", err)
+		return
+	}
+	clear(w.changed)
+	clear(w.gone)
+	w.note("")
+}
+
+func (w *Worker) tell(ctx context.Context) error {
+	all := make([]LiveTrace, 0, len(w.changed))
+	for _, t := range w.changed {
+		all = append(all, t)
+	}
+	ids := make([]trace.TraceID, 0, len(w.gone))
+	for id := range w.gone {
+		ids = append(ids, id)
+	}
+	return w.cfg.Traces.PutTraces(ctx, w.cfg.Cluster, all, ids)
+}
+
+// tickWhenDue puts the time on the log when the oldest event held is due and
+// nothing that came since released it.
+func (w *Worker) tickWhenDue(ctx context.Context, now time.Time) {
+	due, ok := w.eng.Due()
+	if !ok || due == w.tick || now.UnixNano()+w.ahead < due {
+		return
+	}
+	if err := w.cfg.Tick(ctx, now); err != nil {
+		w.cfg.Log.Debug("putting the time on the log", "cluster", w.cfg.Cluster, "error", err)
+		return
+	}
+	w.tick = due
+}
+
+// save stores a snapshot when something came since the last one. Traces that are
+// not published yet are in it.
+func (w *Worker) save(ctx context.Context) {
+	if w.pos == w.saved {
+		return
+	}
+	w.ledger.Prune(w.eng.Traces())
+	var b bytes.Buffer
+	err := w.snapshot(&b)
+	if err == nil {
+		err = w.cfg.Snapshots.SaveSnapshot(ctx, w.cfg.Cluster, &b)
+	}
+	if err != nil {
+		w.note(err.Error())
+		w.cfg.Log.Error("saving the state", "cluster", w.cfg.Cluster, "error", err)
+		return
+	}
+	w.saved = w.pos
+	w.mu.Lock()
+	w.status.Saved, w.status.SavedAt = w.saved, time.Now()
+	w.mu.Unlock()
+}
+
+// snapshot writes position, clock, flags and engine. The flags stand behind their
+// length.
+func (w *Worker) snapshot(out io.Writer) error {
+	var flags bytes.Buffer
+	if err := w.ledger.Snapshot(&flags); err != nil {
+		return err
+	}
+	head := binary.LittleEndian.AppendUint64(nil, w.pos)
+	head = binary.LittleEndian.AppendUint64(head, uint64(w.ahead))
+	head = binary.LittleEndian.AppendUint64(head, uint64(flags.Len()))
+	for _, b := range [][]byte{head, flags.Bytes()} {
+		if _, err := out.Write(b); err != nil {
+			return fmt.Errorf("writing the snapshot: %w", err)
+		}
+	}
+	return w.eng.Snapshot(out)
+}
+
+func (w *Worker) restore(r io.Reader) error {
+	var head [24]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return fmt.Errorf("reading the snapshot's head: %w", err)
+	}
+	flags := io.LimitReader(r, int64(binary.LittleEndian.Uint64(head[16:])))
+	if err := w.ledger.Restore(flags); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, flags); err != nil {
+		return fmt.Errorf("reading the snapshot's flags: %w", err)
+	}
+	if err := w.eng.Restore(r); err != nil {
+		return err
+	}
+	w.pos, w.ahead = binary.LittleEndian.Uint64(head[:]), int64(binary.LittleEndian.Uint64(head[8:]))
+	return nil
+}
+
+// Ask runs f in between two messages, with the engine and the flags to itself, and
+// waits for it. f must be quick and keep nothing of what it is given.
+func (w *Worker) Ask(ctx context.Context, f func(*engine.Engine, *report.Ledger)) error {
+	answered := make(chan struct{})
+	select {
+	case w.asks <- func() { f(w.eng, w.ledger); close(answered) }:
+		<-answered
+		return nil
+	case <-w.done:
+		return fmt.Errorf("the worker of cluster %q has stopped", w.cfg.Cluster)
+	case <-ctx.Done():
+		return fmt.Errorf("asking the worker of cluster %q: %w", w.cfg.Cluster, ctx.Err())
+	}
+}
+
+// Status returns how far the worker is.
+func (w *Worker) Status() WorkerStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
+}
+
+// note brings the status up to date.
+func (w *Worker) note(problem string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.Position, w.status.Saved, w.status.Err = w.pos, w.saved, problem
+	if at := w.eng.EventTime(); at > 0 {
+		w.status.EventTime = time.Unix(0, at)
+	}
+}
+
+// count brings the engine's counters in the status up to date.
+func (w *Worker) count() {
+	s := w.eng.Stats()
+	s.RuleHits, s.RuleRepeat = slices.Clone(s.RuleHits), slices.Clone(s.RuleRepeat)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.Engine = s
+}
