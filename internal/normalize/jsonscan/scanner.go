@@ -141,6 +141,27 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\
 // Kind returns the kind of the next value without consuming it.
 func (s *Scanner) Kind() Kind { return kinds[s.peek()] }
 
+// Rest returns the input from the next value on.
+func (s *Scanner) Rest() []byte {
+	s.peek()
+	return s.buf[s.pos:]
+}
+
+// Pass consumes the first n bytes of Rest, which the caller knows to end where a
+// value ends. It returns false after an error.
+func (s *Scanner) Pass(n int) bool {
+	s.pos += n
+	return !s.failed
+}
+
+// Between is Since up to the offset end, for a caller that went on behind it.
+func (s *Scanner) Between(offset, end int) []byte {
+	if s.failed {
+		return nil
+	}
+	return s.buf[offset:end:end]
+}
+
 // Since returns the input between an earlier Offset and where the Scanner
 // stands; nil after an error.
 func (s *Scanner) Since(offset int) []byte {
