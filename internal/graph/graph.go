@@ -200,7 +200,7 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.CertRequester, f.CertApprover = l.CertRequester, l.CertApprover
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
-	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
+	f.NodeRole = e.Kind == event.KindCloudCall && (e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != "")
 	f.Suspect = s.suspect(f)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
