@@ -87,6 +87,7 @@ type Graph struct {
 
 	swept   int64 // event time of the last sweep
 	current *session
+	target  target
 	links   []Link
 }
 
@@ -145,7 +146,7 @@ type Step struct {
 // filled, and fills the lineage facts.
 func (g *Graph) Observe(e *event.Event) Step {
 	s := g.current
-	g.links = g.links[:0]
+	g.links, g.target = g.links[:0], target{}
 	if s.Unit == (event.ID{}) {
 		g.begin(s, e)
 	}

@@ -95,29 +95,27 @@ func (inv *Inventory) uidOf(r *event.Request) string {
 	return ""
 }
 
-// Object returns the object that has this name now.
-func (inv *Inventory) Object(k ObjectKey) (Object, bool) {
+// Object returns the object that has this name now. It is the inventory's own
+// and changes with later events.
+func (inv *Inventory) Object(k ObjectKey) (*Object, bool) {
 	o, ok := inv.objects.byName.peek(inv.nameKey(k.Group, k.Resource, k.Namespace, k.Name))
 	if !ok || o.Deleted.Seen() {
-		return Object{}, false
+		return nil, false
 	}
-	return *o, true
+	return o, true
 }
 
-// Pod returns the pod of this UID.
-func (inv *Inventory) Pod(uid string) (Object, bool) {
+// Pod returns the pod of this UID, as Object does.
+func (inv *Inventory) Pod(uid string) (*Object, bool) {
 	o, ok := inv.ObjectByUID(uid)
 	return o, ok && o.Key.Group == "" && o.Key.Resource == "pods"
 }
 
-// ObjectByUID returns the object of this UID, also for a while after its
-// deletion.
-func (inv *Inventory) ObjectByUID(uid string) (Object, bool) {
+// ObjectByUID returns the object of this UID, as Object does, also for a while
+// after its deletion.
+func (inv *Inventory) ObjectByUID(uid string) (*Object, bool) {
 	o := inv.byUID(uid)
-	if o == nil {
-		return Object{}, false
-	}
-	return *o, true
+	return o, o != nil
 }
 
 func (inv *Inventory) byUID(uid string) *Object {
@@ -205,8 +203,7 @@ func (inv *Inventory) learnObject(e *event.Event) {
 		return
 	case r.Verb == "create" && r.Subresource == "":
 		o = inv.add(k, e, name)
-		o.Created, o.Changed = inv.origin(e), inv.origin(e)
-		o.Born = e.Time
+		o.Created, o.Born = inv.origin(e), e.Time
 	case o == nil:
 		o = inv.add(k, e, name)
 	}

@@ -57,7 +57,7 @@ func (t *Tracer) assess(x *record, at int64, s scope) verdict {
 		if rank > kindsPerZ {
 			continue
 		}
-		discount := math.Pow(float64(rank), 1.5)
+		discount := rankDiscount[rank]
 		k.share = k.z / discount
 		v.z += k.share
 		standing[k.tactic] += k.standing / discount
@@ -79,6 +79,14 @@ func (t *Tracer) assess(x *record, at int64, s scope) verdict {
 	v.score = scoreOf(v.z, v.chain, v.planes)
 	return v
 }
+
+// rankDiscount is rank^1.5.
+var rankDiscount = func() (out [kindsPerZ + 1]float64) {
+	for rank := range out {
+		out[rank] = math.Pow(float64(rank), 1.5)
+	}
+	return out
+}()
 
 // tally adds up the rows of each kind with evidence.
 func (t *Tracer) tally(x *record, at int64, s scope) {
