@@ -75,6 +75,37 @@ func BenchmarkEngine(b *testing.B) {
 	reportPerEvent(b, cpuNanos()-started, events)
 }
 
+// keep is a sink that leaves the events to their owner.
+type keep struct{}
+
+func (keep) Flag(engine.Flag) uint64 { return 0 }
+func (keep) Done(*event.Event)       {}
+
+// BenchmarkCore takes decoded events through the engine alone: BenchmarkEngine
+// without reading, decoding and resetting.
+func BenchmarkCore(b *testing.B) {
+	log, events := amplified(b, 64<<20)
+	set := compiled(b)
+	decoded := decodeAll(b, log)
+	var fresh event.Event
+	fresh.Reset()
+	cpu := int64(0)
+	for b.Loop() {
+		for _, e := range decoded {
+			e.Facts = fresh.Facts
+		}
+		eng := engine.New(engine.Config{}, set, keep{})
+		started := cpuNanos()
+		for _, e := range decoded {
+			eng.Push(e)
+		}
+		eng.Flush()
+		cpu += cpuNanos() - started
+	}
+	reportPerEvent(b, cpu, events)
+	b.ReportMetric(float64(events), "events")
+}
+
 // runClew takes a log through the whole of clew but its output.
 func runClew(tb testing.TB, set *detect.Set, log []byte) engine.Stats {
 	sink := &discard{}

@@ -233,7 +233,11 @@ func (s scope) inCIDR(a, b ast.Expr) (costed, *Fallback) {
 	}
 	if c, ok := s.env.ConstStrings(b); ok {
 		nets := condition.KnownNetworks(c)
-		return costed{func(f *frame) bool { return condition.Contains(nets, x(f)) }, cost + costCompute}, nil
+		firsts := firstBytes(nets)
+		return costed{func(f *frame) bool {
+			ip := x(f)
+			return firsts.mayHold(ip) && condition.Contains(nets, ip)
+		}, cost + costCompute}, nil
 	}
 	l, err := s.sequence(b)
 	return costed{func(f *frame) bool { return condition.Contains(condition.KnownNetworks(l(f)), x(f)) }, cost + costRegex}, err

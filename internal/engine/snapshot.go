@@ -93,9 +93,7 @@ func (x *Engine) own() own {
 		o.Held = append(o.Held, *h.event)
 	}
 	for i := range w.recent {
-		for id := range w.recent[i] {
-			o.Recent[i] = append(o.Recent[i], id)
-		}
+		o.Recent[i] = w.recent[i].ids
 	}
 	for i := range x.rules.Len() {
 		o.Rules = append(o.Rules, x.rules.Rule(int32(i)).ID)
@@ -156,10 +154,7 @@ func (x *Engine) adopt(o own) {
 		w.held = append(w.held, heldEvent{markOf(e), e})
 	}
 	for i := range w.recent {
-		w.recent[i] = make(map[event.ID]struct{}, len(o.Recent[i]))
-		for _, id := range o.Recent[i] {
-			w.recent[i][id] = struct{}{}
-		}
+		w.recent[i] = generation{ids: o.Recent[i]}
 	}
 	x.once = o.Once
 	if x.once == nil {

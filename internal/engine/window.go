@@ -25,7 +25,7 @@ type window struct {
 
 	late       int64 // released behind a later event, because they came too late
 	duplicates int64
-	recent     [2]map[event.ID]struct{} // ids of released events, two generations
+	recent     [2]generation // ids of released events, the younger ones first
 }
 
 // mark is a place in the canonical order. Records of one request that share a
@@ -54,10 +54,32 @@ func (a mark) compare(b mark) int {
 // this many events after its own.
 const generationSize = 1 << 16
 
+// generation is a set of ids that is hardly ever asked: where no event is late
+// or a duplicate nothing but the list is made.
+type generation struct {
+	ids   []event.ID
+	set   map[event.ID]struct{} // of ids[:known]
+	known int
+}
+
+func (g *generation) has(id event.ID) bool {
+	if g.set == nil {
+		g.set = map[event.ID]struct{}{}
+	}
+	for ; g.known < len(g.ids); g.known++ {
+		g.set[g.ids[g.known]] = struct{}{}
+	}
+	_, ok := g.set[id]
+	return ok
+}
+
+func (g *generation) clear() {
+	g.ids, g.known = g.ids[:0], 0
+	clear(g.set)
+}
+
 func newWindow(spanNanos int64, maxHeld int) *window {
-	w := &window{spanNanos: spanNanos, maxHeld: maxHeld}
-	w.recent[0], w.recent[1] = map[event.ID]struct{}{}, map[event.ID]struct{}{}
-	return w
+	return &window{spanNanos: spanNanos, maxHeld: maxHeld}
 }
 
 // push takes e. It reports false, and does not keep e, when e is a duplicate.
@@ -111,20 +133,15 @@ func (w *window) pop(drain bool) *event.Event {
 	return h.event
 }
 
-func (w *window) wasReleased(id event.ID) bool {
-	if _, ok := w.recent[0][id]; ok {
-		return true
-	}
-	_, ok := w.recent[1][id]
-	return ok
-}
+func (w *window) wasReleased(id event.ID) bool { return w.recent[0].has(id) || w.recent[1].has(id) }
 
 func (w *window) remember(id event.ID) {
-	if len(w.recent[0]) >= generationSize {
+	g := &w.recent[0]
+	if len(g.ids) >= generationSize {
 		w.recent[0], w.recent[1] = w.recent[1], w.recent[0]
-		clear(w.recent[0])
+		g.clear()
 	}
-	w.recent[0][id] = struct{}{}
+	g.ids = append(g.ids, id)
 }
 
 // pending returns the events still held, in canonical order.

@@ -151,10 +151,11 @@ func (r *Request) Mutates() bool {
 // object (merge patch) fills what it names; a JSON patch (array) is applied
 // to an empty body path by path, its operations listed in Patch.
 type Body struct {
-	Present bool     // the record carried a body that was read
-	Skipped bool     // the body was replaced (truncated, "skipped-too-big-size-object")
-	Raw     string   // the body's JSON as recorded; never printed, may hold values
-	Patch   []string // JSON patch operations as "op path"
+	Present  bool     // the record carried a body that was read
+	Skipped  bool     // the body was replaced (truncated, "skipped-too-big-size-object")
+	Replicas int      // spec.replicas, -1 when absent; here because reset looks at it first
+	Raw      string   // the body's JSON as recorded; never printed, may hold values
+	Patch    []string // JSON patch operations as "op path"
 
 	Kind         string
 	Name         string
@@ -178,7 +179,6 @@ type Body struct {
 	Containers     []Container
 	Volumes        []Volume
 
-	Replicas    int    // -1 when absent
 	Schedule    string // CronJob
 	Suspend     bool
 	TemplateKey string // pod-template-hash label of the object's own metadata
@@ -238,7 +238,7 @@ type Body struct {
 }
 
 // reset empties b unless nothing was read into it. Whoever writes into a body
-// sets Present or Skipped (TestUnreadBodiesAreEmpty in test/ holds the decoders
+// sets Present or Skipped (TestUnreadPartsAreEmpty in test/ holds the decoders
 // to it), and only a body never reset has other Replicas than -1.
 func (b *Body) reset() {
 	if !b.Present && !b.Skipped && b.Replicas == -1 {

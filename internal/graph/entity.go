@@ -25,15 +25,25 @@ func (g *Graph) unit(r Ref) event.ID {
 	return event.ID{}
 }
 
+// target is the unit of the object that the request under observation acts on,
+// once it was asked for.
+type target struct {
+	unit  event.ID
+	asked bool
+}
+
 // objectUnit returns the unit of the object a request acts on: that of the top
 // of its owner chain. It is zero when inventory does not know the object.
 func (g *Graph) objectUnit(e *event.Event) event.ID {
-	r := &e.K8s
-	o, ok := g.inv.Object(inventory.ObjectKey{Group: r.Group, Resource: r.Resource, Namespace: r.Namespace, Name: r.Name})
-	if !ok {
-		return event.ID{}
+	if g.target.asked {
+		return g.target.unit
 	}
-	return g.entity(o, e.Time)
+	g.target = target{asked: true}
+	r := &e.K8s
+	if o, ok := g.inv.Object(inventory.ObjectKey{Group: r.Group, Resource: r.Resource, Namespace: r.Namespace, Name: r.Name}); ok {
+		g.target.unit = g.entity(o, e.Time)
+	}
+	return g.target.unit
 }
 
 // podUnit returns the unit of the pod the actor's token is bound to, zero when
@@ -59,7 +69,7 @@ func (g *Graph) unknownPod(namespace, name string, now int64) event.ID {
 // below the top of its owner chain, fixed when it is first seen. A pod is a unit
 // of its own, led to by its workload: what happens in one replica says nothing
 // of the next.
-func (g *Graph) entity(o inventory.Object, now int64) event.ID {
+func (g *Graph) entity(o *inventory.Object, now int64) event.ID {
 	k := g.objectKey(o)
 	if ref, ok := g.table.Get(k); ok {
 		g.table.Touch(ref, now)
@@ -84,7 +94,7 @@ func (g *Graph) entity(o inventory.Object, now int64) event.ID {
 
 // objectKey names an object for its lifetime: by UID, and by name and creation
 // where the log shows no UID. A name that is used again is another object.
-func (g *Graph) objectKey(o inventory.Object) event.ID {
+func (g *Graph) objectKey(o *inventory.Object) event.ID {
 	if o.UID != "" {
 		return g.key("uid", o.UID)
 	}

@@ -87,6 +87,7 @@ type Graph struct {
 
 	swept   int64 // event time of the last sweep
 	current *session
+	target  target
 	links   []Link
 }
 
@@ -145,7 +146,7 @@ type Step struct {
 // filled, and fills the lineage facts.
 func (g *Graph) Observe(e *event.Event) Step {
 	s := g.current
-	g.links = g.links[:0]
+	g.links, g.target = g.links[:0], target{}
 	if s.Unit == (event.ID{}) {
 		g.begin(s, e)
 	}
@@ -200,7 +201,7 @@ func (g *Graph) describe(s *session, e *event.Event) {
 	f.CertRequester, f.CertApprover = l.CertRequester, l.CertApprover
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
-	f.NodeRole = e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != ""
+	f.NodeRole = e.Kind == event.KindCloudCall && (e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != "")
 	f.Suspect = s.suspect(f)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false

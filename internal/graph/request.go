@@ -113,14 +113,17 @@ func (g *Graph) linkObject(s *session, e *event.Event) {
 		return
 	}
 	r := &e.K8s
-	label := objectLabel(r)
+	label := ""
+	if !s.Barrier { // else linkTo wants none
+		label = g.keep(objectLabel(r))
+	}
 	switch {
 	case r.Verb == "create" && r.Subresource == "":
-		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: g.keep(label)})
+		g.linkTo(s, unit, Link{Type: LinkCreated, Grade: Exact, Strength: weightExact, Label: label})
 		g.linkInjectors(unit, e)
 		g.linkRunCommand(unit, e)
 	case changesBehaviour(e):
-		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: g.keep(label)})
+		g.linkTo(s, unit, Link{Type: LinkModified, Grade: Exact, Strength: weightModified, Label: label})
 		g.linkInjectors(unit, e)
 	}
 }
@@ -162,7 +165,7 @@ func (g *Graph) linkInjectors(unit event.ID, e *event.Event) {
 	}
 }
 
-func (g *Graph) linkInjector(unit event.ID, e *event.Event, o inventory.Object, grade Grade, name string) {
+func (g *Graph) linkInjector(unit event.ID, e *event.Event, o *inventory.Object, grade Grade, name string) {
 	if len(e.Facts.Change.Injected) > 0 {
 		e.Facts.Change.InjectorBy = o.Created.User
 		e.Facts.Change.InjectorChart, _ = g.charts.get(g.key("webhook", name))

@@ -363,24 +363,33 @@ func (inv *Inventory) allowedByRole(self event.ID, q *request, r *role) (Grant, 
 }
 
 // bindingsOf returns the bindings that name the user, its service account or one
-// of its groups.
+// of its groups. The slice is valid until the next call.
 func (inv *Inventory) bindingsOf(q *request) []*binding {
 	g := &inv.rbac
-	of := func(kind, namespace, name string) []*binding {
-		return g.bySubject[subjectKey(&g.h, event.Subject{Kind: kind, Namespace: namespace, Name: name})]
-	}
-	out := slices.Clone(of("User", "", q.user))
+	g.found = g.found[:0]
+	g.find("User", "", q.user)
 	if q.account != "" {
-		out = append(out, of("ServiceAccount", q.namespace, q.account)...)
+		g.find("ServiceAccount", q.namespace, q.account)
 	}
 	for _, name := range q.groups {
-		out = append(out, of("Group", "", name)...)
+		g.find("Group", "", name)
 	}
-	implied := []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts", "system:serviceaccounts:" + q.namespace}
-	for _, name := range implied {
-		if !slices.Contains(q.groups, name) && q.inGroup(name) {
-			out = append(out, of("Group", "", name)...)
-		}
+	for _, name := range [...]string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts"} {
+		g.findImplied(q, name)
 	}
-	return out
+	if q.account != "" {
+		g.findImplied(q, "system:serviceaccounts:"+q.namespace)
+	}
+	return g.found
+}
+
+func (g *rbacGraph) find(kind, namespace, name string) {
+	k := subjectKey(&g.h, event.Subject{Kind: kind, Namespace: namespace, Name: name})
+	g.found = append(g.found, g.bySubject[k]...)
+}
+
+func (g *rbacGraph) findImplied(q *request, group string) {
+	if !slices.Contains(q.groups, group) && q.inGroup(group) {
+		g.find("Group", "", group)
+	}
 }

@@ -28,7 +28,7 @@ import (
 // Config bounds an Inventory. Zero values take the defaults.
 type Config struct {
 	Credentials int // credentials remembered, default 65536, some 20 MiB by the size of an entry
-	Objects     int // Kubernetes objects remembered, default 131072, some 80 MiB by the size of an entry
+	Objects     int // Kubernetes objects remembered, default 131072, some 56 MiB by the size of an entry
 	Pods        int // pods whose addresses are remembered, default 65536
 	Nodes       int // nodes whose addresses are remembered, default 16384
 	Grants      int // roles and bindings remembered, default 65536 each
@@ -234,22 +234,17 @@ func (inv *Inventory) key(tag string, fields ...string) event.ID {
 
 // Origin says which event did something to an object or made a grant.
 type Origin struct {
-	Session    event.ID // the identity session
-	User       string
-	Credential string
-	Time       int64 // nanoseconds; 0 when the log does not show it
-	Event      event.ID
-	System     bool // a control-plane component or built-in controller did it
+	Session event.ID // the identity session
+	User    string
+	Time    int64 // nanoseconds; 0 when the log does not show it
+	Event   event.ID
 }
 
 // Seen reports whether the log shows the origin.
 func (o Origin) Seen() bool { return o.Time != 0 }
 
 func (inv *Inventory) origin(e *event.Event) Origin {
-	return Origin{
-		Session: e.Session, User: inv.keep(e.Actor.Name), Credential: inv.keep(e.Actor.Credential),
-		Time: e.Time, Event: e.ID, System: e.Facts.Actor.System,
-	}
+	return Origin{Session: e.Session, User: inv.keep(e.Actor.Name), Time: e.Time, Event: e.ID}
 }
 
 // ageSeconds returns the whole seconds from since to t, -1 when since is unknown.

@@ -16,8 +16,7 @@ type Object struct {
 	UID     string // "" when no record told it
 	Created Origin // zero when its creation was not seen
 	Born    int64  // when it was created, nanoseconds, also where only a later record told; 0 unknown
-	Changed Origin // last change of its specification, its creation included
-	Deleted Origin // zero while it exists
+	Deleted int64  // when, nanoseconds; 0 while it exists
 	Owner   Owner  // controlling owner, zero when none
 	Pod     *PodFacts
 
@@ -48,7 +47,7 @@ func (s *objectStore) expire(now, graveyard int64) {
 	s.byUID.expire(now)
 	for e := s.graves.root.next; e != &s.graves.root && e.at < now-graveyard; e = s.graves.root.next {
 		s.byUID.remove(e.key)
-		if o, ok := s.byName.peek(e.val); ok && o.Deleted.Seen() && o.Deleted.Time < now-graveyard {
+		if o, ok := s.byName.peek(e.val); ok && o.Deleted != 0 && o.Deleted < now-graveyard {
 			s.byName.remove(e.val)
 		}
 		s.graves.drop(e)
@@ -81,7 +80,7 @@ func (inv *Inventory) live(group, resource, namespace, name string) *Object {
 		return nil
 	}
 	o := inv.objects.byName.get(inv.nameKey(group, resource, namespace, name), inv.now)
-	if o == nil || (*o).Deleted.Seen() {
+	if o == nil || (*o).Deleted != 0 {
 		return nil
 	}
 	return *o
@@ -95,29 +94,27 @@ func (inv *Inventory) uidOf(r *event.Request) string {
 	return ""
 }
 
-// Object returns the object that has this name now.
-func (inv *Inventory) Object(k ObjectKey) (Object, bool) {
+// Object returns the object that has this name now. It is the inventory's own
+// and changes with later events.
+func (inv *Inventory) Object(k ObjectKey) (*Object, bool) {
 	o, ok := inv.objects.byName.peek(inv.nameKey(k.Group, k.Resource, k.Namespace, k.Name))
-	if !ok || o.Deleted.Seen() {
-		return Object{}, false
+	if !ok || o.Deleted != 0 {
+		return nil, false
 	}
-	return *o, true
+	return o, true
 }
 
-// Pod returns the pod of this UID.
-func (inv *Inventory) Pod(uid string) (Object, bool) {
+// Pod returns the pod of this UID, as Object does.
+func (inv *Inventory) Pod(uid string) (*Object, bool) {
 	o, ok := inv.ObjectByUID(uid)
 	return o, ok && o.Key.Group == "" && o.Key.Resource == "pods"
 }
 
-// ObjectByUID returns the object of this UID, also for a while after its
-// deletion.
-func (inv *Inventory) ObjectByUID(uid string) (Object, bool) {
+// ObjectByUID returns the object of this UID, as Object does, also for a while
+// after its deletion.
+func (inv *Inventory) ObjectByUID(uid string) (*Object, bool) {
 	o := inv.byUID(uid)
-	if o == nil {
-		return Object{}, false
-	}
-	return *o, true
+	return o, o != nil
 }
 
 func (inv *Inventory) byUID(uid string) *Object {
@@ -205,8 +202,7 @@ func (inv *Inventory) learnObject(e *event.Event) {
 		return
 	case r.Verb == "create" && r.Subresource == "":
 		o = inv.add(k, e, name)
-		o.Created, o.Changed = inv.origin(e), inv.origin(e)
-		o.Born = e.Time
+		o.Created, o.Born = inv.origin(e), e.Time
 	case o == nil:
 		o = inv.add(k, e, name)
 	}
@@ -218,7 +214,7 @@ func (inv *Inventory) learnObject(e *event.Event) {
 // created: it may take its time to go.
 func (inv *Inventory) current(k event.ID, e *event.Event) *Object {
 	p := inv.objects.byName.get(k, inv.now)
-	if p == nil || (*p).Deleted.Seen() && e.K8s.Verb == "create" && e.K8s.Subresource == "" {
+	if p == nil || (*p).Deleted != 0 && e.K8s.Verb == "create" && e.K8s.Subresource == "" {
 		return nil
 	}
 	if uid := objectUID(&e.K8s); uid != "" && (*p).UID != "" && uid != (*p).UID {
@@ -240,7 +236,7 @@ func objectUID(r *event.Request) string {
 
 func (inv *Inventory) add(k event.ID, e *event.Event, name string) *Object {
 	r := &e.K8s
-	if before, ok := inv.objects.byName.peek(k); ok && before.UID != "" && !before.Deleted.Seen() {
+	if before, ok := inv.objects.byName.peek(k); ok && before.UID != "" && before.Deleted == 0 {
 		// Another object has the name, so this one is gone though its end was
 		// not seen. Without a grave its UID would be kept as long as one in use.
 		inv.objects.graves.put(inv.key("uid", before.UID), inv.now, k)
@@ -263,10 +259,10 @@ func (inv *Inventory) index(o *Object, uid string) {
 // bury marks an object deleted. A delete of a pod or of an object with finalizers
 // is a request to go; the name counts as free from then on.
 func (inv *Inventory) bury(k event.ID, o *Object, e *event.Event) {
-	if o == nil || o.Deleted.Seen() {
+	if o == nil || o.Deleted != 0 {
 		return
 	}
-	o.Deleted = inv.origin(e)
+	o.Deleted = e.Time
 	inv.objects.graves.put(inv.key("uid", o.UID), inv.now, k)
 	if o.Key.Resource == "pods" && o.Key.Group == "" {
 		inv.forgetPod(o.UID)
@@ -300,20 +296,4 @@ func (inv *Inventory) refresh(o *Object, e *event.Event) {
 		o.ForgedOwner = e.Facts.Target.ForgedOwner
 	}
 	inv.learnTemplate(o, e)
-	if changesSpec(e) {
-		o.Changed = inv.origin(e)
-	}
-}
-
-// changesSpec reports whether a mutation is of the specification: the control
-// plane's bookkeeping and kubelets' reports are not.
-func changesSpec(e *event.Event) bool {
-	r := &e.K8s
-	if r.Verb == "create" && r.Subresource == "" {
-		return true
-	}
-	if e.Facts.Actor.System || e.Actor.Kind == event.ActorNode {
-		return e.Facts.Change.PodSpec
-	}
-	return r.Subresource == "" || r.Subresource == "scale" || r.Subresource == "ephemeralcontainers"
 }

@@ -79,7 +79,7 @@ func TestNamesBelongToOneObjectAtATime(t *testing.T) {
 	if !ok || now.UID != "u2" || now.Created.User != "bob" {
 		t.Errorf("Object = %+v, %v", now, ok)
 	}
-	if old, ok := l.inv.ObjectByUID("u1"); !ok || !old.Deleted.Seen() {
+	if old, ok := l.inv.ObjectByUID("u1"); !ok || old.Deleted == 0 {
 		t.Errorf("the deleted object = %+v, %v", old, ok)
 	}
 	l.wait(2 * time.Hour)

@@ -24,6 +24,8 @@ type rbacGraph struct {
 	byLabel   map[string][]*role
 	h         event.Hasher
 
+	found []*binding // scratch of bindingsOf
+
 	memo     table[verdict] // of epoch memoised
 	memoised uint64
 }
@@ -300,6 +302,9 @@ func (inv *Inventory) learnRole(e *event.Event) {
 
 // rulesAfter returns the rules of a role after e.
 func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole bool) []grantedRule {
+	if whole && old.isAs(b.Rules) {
+		return old.Rules
+	}
 	var out []grantedRule
 	if !whole && old != nil && (len(b.Rules) == 0 || appends(&e.K8s.Object)) {
 		out = slices.Clone(old.Rules) // the patch leaves them
@@ -326,6 +331,20 @@ func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole
 		out = append(out, g)
 	}
 	return out
+}
+
+// isAs reports whether the role has these rules in this order. Controllers write
+// what is there already, again and again.
+func (r *role) isAs(rules []event.PolicyRule) bool {
+	if r == nil || len(r.Rules) != len(rules) {
+		return false
+	}
+	for i := range rules {
+		if !equalRule(&r.Rules[i].Rule, &rules[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // same returns the role's rule that equals p, nil when there is none; at is where

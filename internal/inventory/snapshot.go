@@ -14,7 +14,7 @@ import (
 )
 
 // magic begins a snapshot; its digit is the version of the layout.
-const magic = "clewinv2"
+const magic = "clewinv3"
 
 // ErrSnapshot is wrapped by the errors of Restore when the bytes are not a whole,
 // unchanged snapshot of this version.

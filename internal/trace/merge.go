@@ -113,7 +113,7 @@ func (t *Tracer) mergeRecord(o *Tracer, y *record) {
 
 // lastOf returns the time a row contributes to its trace's latest evidence.
 func (x *record) lastOf(r *row) int64 {
-	if r.suppressed || r.peak == 0 {
+	if r.peak == 0 {
 		return 0
 	}
 	return min(r.last, x.last)

@@ -276,6 +276,9 @@ func (t *Tracer) dropRow(x *record) {
 }
 
 func (t *Tracer) lighter(a, b *row) bool {
+	if a.suppressed != b.suppressed {
+		return a.suppressed
+	}
 	if a.weight != b.weight {
 		return a.weight < b.weight
 	}

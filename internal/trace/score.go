@@ -16,8 +16,7 @@ type tally struct {
 	z        float64 // decayed, with affinity and repeats
 	standing float64 // the same without decay
 	share    float64 // what of z counts: z/rank^1.5
-	first    int64
-	hashes   row // only its hashes are used: distinct flags over the units
+	hashes   row     // only its hashes are used: distinct flags over the units
 }
 
 // verdict is a trace's score and what it follows from. The shares of the
@@ -30,28 +29,35 @@ type verdict struct {
 	planes  event.Plane
 }
 
-// assess scores a trace at an event time, or one unit of it as if it stood
-// alone. It leaves the tallies of the kinds that count in t.tallies.
-func (t *Tracer) assess(x *record, at int64, only uint32) verdict {
-	t.tally(x, at, only)
+// scope says what of a trace is scored.
+type scope struct {
+	only       uint32 // this unit as if it stood alone; 0 is all units
+	suppressed bool   // suppressed flags, too
+}
+
+func (s scope) has(r *row) bool {
+	return r.peak > 0 && (s.suppressed || !r.suppressed) && (s.only == 0 || s.only == r.unit)
+}
+
+// assess scores what of a trace is in scope, at an event time. It leaves the
+// tallies of the kinds that count in t.tallies.
+func (t *Tracer) assess(x *record, at int64, s scope) verdict {
+	t.tally(x, at, s)
 	slices.SortFunc(t.tallies, t.compareTallies)
 	var v verdict
 	var standing [event.TacticCount]float64
-	var first [event.TacticCount]int64
 	rank := 0
 	for i := range t.tallies {
 		k := &t.tallies[i]
 		if i == 0 || k.tactic != t.tallies[i-1].tactic {
 			rank = 0
-			first[k.tactic] = k.first
 		}
 		rank++
 		v.planes |= k.planes
-		first[k.tactic] = min(first[k.tactic], k.first)
 		if rank > kindsPerZ {
 			continue
 		}
-		discount := math.Pow(float64(rank), 1.5)
+		discount := rankDiscount[rank]
 		k.share = k.z / discount
 		v.z += k.share
 		standing[k.tactic] += k.standing / discount
@@ -65,21 +71,33 @@ func (t *Tracer) assess(x *record, at int64, only uint32) verdict {
 			weighty++
 		}
 	}
-	v.chain = max(longestChain(v.tactics, &first), weighty)
+	v.chain = weighty
+	if bits.OnesCount16(v.tactics) > weighty {
+		first := t.firstSeen(x, s.only)
+		v.chain = max(longestChain(v.tactics, &first), weighty)
+	}
 	v.score = scoreOf(v.z, v.chain, v.planes)
 	return v
 }
 
+// rankDiscount is rank^1.5.
+var rankDiscount = func() (out [kindsPerZ + 1]float64) {
+	for rank := range out {
+		out[rank] = math.Pow(float64(rank), 1.5)
+	}
+	return out
+}()
+
 // tally adds up the rows of each kind with evidence.
-func (t *Tracer) tally(x *record, at int64, only uint32) {
+func (t *Tracer) tally(x *record, at int64, s scope) {
 	t.tallies = t.tallies[:0]
 	for i := range x.rows {
 		r := &x.rows[i]
-		if r.suppressed || r.peak == 0 || only != 0 && r.unit != only {
+		if !s.has(r) {
 			continue
 		}
 		alpha := 1.0
-		if only == 0 {
+		if s.only == 0 {
 			alpha = t.evidenceOf(r.unit).alpha
 		}
 		k := t.tallyOf(r)
@@ -87,7 +105,6 @@ func (t *Tracer) tally(x *record, at int64, only uint32) {
 		z = math.Max(z, 0)
 		k.z, k.standing = math.Max(k.z, z*alpha), math.Max(k.standing, r.peak*alpha)
 		k.planes |= r.planes
-		k.first = min(k.first, r.first)
 		for _, h := range r.hashes[:r.distinct] {
 			k.hashes.addHash(h)
 		}
@@ -99,13 +116,30 @@ func (t *Tracer) tally(x *record, at int64, only uint32) {
 	}
 }
 
+// firstSeen returns when each tactic was first seen, suppressed flags included:
+// without them a tactic would seem to begin later, and another order of tactics
+// can be a longer chain. Tactics without flags that weigh read as never.
+func (t *Tracer) firstSeen(x *record, only uint32) [event.TacticCount]int64 {
+	var first [event.TacticCount]int64
+	for k := range first {
+		first[k] = math.MaxInt64
+	}
+	for i := range x.rows {
+		if r := &x.rows[i]; (scope{only, true}).has(r) {
+			k := t.kinds[r.kind].tactic
+			first[k] = min(first[k], r.first)
+		}
+	}
+	return first
+}
+
 func (t *Tracer) tallyOf(r *row) *tally {
 	for i := range t.tallies {
 		if t.tallies[i].kind == r.kind {
 			return &t.tallies[i]
 		}
 	}
-	t.tallies = append(t.tallies, tally{kind: r.kind, tactic: t.kinds[r.kind].tactic, first: r.first})
+	t.tallies = append(t.tallies, tally{kind: r.kind, tactic: t.kinds[r.kind].tactic})
 	return &t.tallies[len(t.tallies)-1]
 }
 
@@ -169,6 +203,9 @@ func points(score float64) Points { return Points(math.Round(score * 10)) }
 // alone would score more than the trace does that way, they are measured from
 // that unit instead: joining a strong unit to something weak and early must
 // never lower its score.
+//
+// Suppressed flags take part in all of that and then weigh nothing: without them
+// the affinities would be measured from elsewhere, and the rest could score more.
 func (t *Tracer) settleNow(tr uint32) verdict {
 	x := t.traces.at(tr)
 	if x.relinked || x.origin == 0 {
@@ -177,10 +214,13 @@ func (t *Tracer) settleNow(tr uint32) verdict {
 	} else if o := t.oldestEvidence(x); o != x.origin {
 		t.setOrigin(x, o)
 	}
-	v := t.assess(x, x.last, 0)
+	v := t.assess(x, x.last, scope{suppressed: true})
 	if best := t.bestAlone(x, v.score); best != 0 {
 		t.setOrigin(x, best)
-		v = t.assess(x, x.last, 0)
+		v = t.assess(x, x.last, scope{suppressed: true})
+	}
+	if slices.ContainsFunc(x.rows, func(r row) bool { return r.suppressed }) {
+		v = t.assess(x, x.last, scope{})
 	}
 	x.score = points(v.score)
 	x.peak = max(x.peak, x.score)
@@ -212,7 +252,7 @@ func (t *Tracer) bestAlone(x *record, score float64) uint32 {
 		if e.fwd[0].z == 0 || e.alpha >= 1 || x.atMostAlone(m) <= score {
 			continue
 		}
-		s := t.assess(x, x.last, m).score
+		s := t.assess(x, x.last, scope{m, true}).score
 		if s > score || s == score && best != 0 && t.older(m, best) {
 			best, score = m, s
 		}
@@ -225,7 +265,7 @@ func (t *Tracer) bestAlone(x *record, score float64) uint32 {
 func (x *record) atMostAlone(unit uint32) float64 {
 	z, n, planes := 0.0, 0, event.Plane(0)
 	for i := range x.rows {
-		if r := &x.rows[i]; r.unit == unit && !r.suppressed {
+		if r := &x.rows[i]; (scope{unit, true}).has(r) {
 			z += r.peak * repeatMax
 			n++
 			planes |= r.planes

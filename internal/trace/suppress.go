@@ -10,6 +10,8 @@ import (
 // Suppression says that traces of one shape are known and which kinds of flags
 // are expected in them. Those kinds weigh nothing on units of that shape; any
 // other kind scores as usual, so the trace re-opens when something new happens.
+// What a trace consists of and when its tactics began does not change, so no
+// suppression raises a score.
 //
 // The shape is that of the unit's trigger, its earliest flag: the rule, the
 // names of the ancestors and the workload. Trace.Fingerprint prints it.

@@ -123,7 +123,7 @@ func (t *Tracer) learnRow(tr uint32, r *row, f *Flag, fresh bool) bool {
 		}
 	}
 	x.seen = max(x.seen, f.Time)
-	if z := severityWeight(f.Severity); z > 0 && !r.suppressed {
+	if z := severityWeight(f.Severity); z > 0 {
 		rarity := t.base.rarity(f, f.Unit, x.alerted)
 		r.peak = z * rarity
 		r.weight = math.Log2(r.peak) + hours(f.Time)/halfLifeHours(f.Tactic)
@@ -370,7 +370,7 @@ func (t *Tracer) Advance(now int64) {
 // closeIfLow closes an alert that has stayed under the close line.
 func (t *Tracer) closeIfLow(tr uint32) {
 	x := t.traces.at(tr)
-	if points(t.assess(x, max(t.now, x.last), 0).score) >= closeLine {
+	if points(t.assess(x, max(t.now, x.last), scope{}).score) >= closeLine {
 		x.belowSince = 0
 		return
 	}

@@ -12,7 +12,7 @@ import (
 // view builds the value of a trace that callers see.
 func (t *Tracer) view(tr uint32) Trace {
 	x := t.traces.at(tr)
-	v := t.assess(x, x.last, 0)
+	v := t.assess(x, x.last, scope{})
 	out := Trace{
 		ID: t.idOf(tr), Score: points(v.score), Peak: x.peak, Alert: x.peak >= alertLine, Open: x.open,
 		Chain: v.chain, Planes: v.planes, Units: len(x.members), Dropped: x.dropped,

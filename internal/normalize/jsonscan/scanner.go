@@ -74,9 +74,11 @@ type Scanner struct {
 	pos   int
 	depth int
 
-	key     []byte // the current key, unescaped
-	keyRaw  bool   // key aliases buf
-	scratch []byte // unescaped keys
+	// The current key stands in buf[keyFrom:keyTo]; scratch holds what it says
+	// when it has escapes. Two numbers are stored without a write barrier.
+	keyFrom, keyTo int
+	keyEscaped     bool
+	scratch        []byte
 
 	failed bool
 	err    SyntaxError
@@ -86,7 +88,8 @@ type Scanner struct {
 
 // Reset starts on buf, which must not change while strings read from it live.
 func (s *Scanner) Reset(buf []byte) {
-	s.buf, s.pos, s.depth, s.key, s.failed = buf, 0, 0, nil, false
+	s.buf, s.pos, s.depth, s.failed = buf, 0, 0, false
+	s.keyFrom, s.keyTo, s.keyEscaped = 0, 0, false
 }
 
 // Err returns the first error, a *SyntaxError, or nil.
@@ -138,6 +141,27 @@ func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\
 // Kind returns the kind of the next value without consuming it.
 func (s *Scanner) Kind() Kind { return kinds[s.peek()] }
 
+// Rest returns the input from the next value on.
+func (s *Scanner) Rest() []byte {
+	s.peek()
+	return s.buf[s.pos:]
+}
+
+// Pass consumes the first n bytes of Rest, which the caller knows to end where a
+// value ends. It returns false after an error.
+func (s *Scanner) Pass(n int) bool {
+	s.pos += n
+	return !s.failed
+}
+
+// Between is Since up to the offset end, for a caller that went on behind it.
+func (s *Scanner) Between(offset, end int) []byte {
+	if s.failed {
+		return nil
+	}
+	return s.buf[offset:end:end]
+}
+
 // Since returns the input between an earlier Offset and where the Scanner
 // stands; nil after an error.
 func (s *Scanner) Since(offset int) []byte {
@@ -164,18 +188,17 @@ func (s *Scanner) Object() bool {
 		s.leave()
 		return false
 	}
-	return s.readKey()
+	return s.readKey(s.pos)
 }
 
 // NextKey reads the next key of the object entered last, false at its end.
 func (s *Scanner) NextKey() bool {
+	if i := s.pos; i < len(s.buf) && s.buf[i] == ',' { // as writers of logs do
+		return s.readKey(i + 1)
+	}
 	switch s.peek() {
 	case ',':
-		s.pos++
-		if s.pos < len(s.buf) && s.buf[s.pos] != '"' {
-			s.peek()
-		}
-		return s.readKey()
+		return s.readKey(s.pos + 1)
 	case '}':
 		s.leave()
 	default:
@@ -238,35 +261,53 @@ func (s *Scanner) unexpected(want string) {
 	s.fail(s.pos, "unexpected character, want "+want)
 }
 
-// readKey reads a key and its colon; s.pos stands on the key.
-func (s *Scanner) readKey() bool {
-	if s.pos >= len(s.buf) || s.buf[s.pos] != '"' {
+// readKey reads a key and its colon from buf[i] on. What nearly all keys are,
+// plain text between quotes and with the colon at once, takes no call.
+func (s *Scanner) readKey(i int) bool {
+	b := s.buf
+	if i < len(b) && b[i] == '"' {
+		end := plainEnd(b, i+1)
+		if end+1 < len(b) && b[end] == '"' && b[end+1] == ':' {
+			s.keyFrom, s.keyTo, s.keyEscaped, s.pos = i+1, end, false, end+2
+			return true
+		}
+	}
+	s.pos = i
+	return s.readKeySlow()
+}
+
+// readKeySlow reads any key; s.pos stands before it.
+func (s *Scanner) readKeySlow() bool {
+	if s.peek() != '"' {
 		s.unexpected("a key")
 		return false
 	}
 	start := s.pos + 1
 	end, state := stringEnd(s.buf, start)
-	switch state {
-	case broken:
+	if state == broken {
 		s.fail(end, stringFault(s.buf, end))
 		return false
-	case plain:
-		s.key, s.keyRaw = s.buf[start:end], true
-	default:
+	}
+	s.keyFrom, s.keyTo, s.keyEscaped = start, end, state == escaped
+	if s.keyEscaped {
 		s.scratch = appendUnescaped(s.scratch[:0], s.buf[start:end])
-		s.key, s.keyRaw = s.scratch, false
 	}
 	s.pos = end + 1
-	if s.pos < len(s.buf) && s.buf[s.pos] == ':' || s.peek() == ':' {
-		s.pos++
-		return true
+	if s.peek() != ':' {
+		s.unexpected(`":"`)
+		return false
 	}
-	s.unexpected(`":"`)
-	return false
+	s.pos++
+	return true
 }
 
 // Key returns the current key, unescaped. It is valid until the next key is read.
-func (s *Scanner) Key() []byte { return s.key }
+func (s *Scanner) Key() []byte {
+	if s.keyEscaped {
+		return s.scratch
+	}
+	return s.buf[s.keyFrom:s.keyTo]
+}
 
 // Member reads the next value, an object, for one member: a string that it sets
 // dst to. All others are skipped.
@@ -282,15 +323,15 @@ func (s *Scanner) Member(key string, dst *string) {
 
 // KeyString returns the current key as a string that stays valid.
 func (s *Scanner) KeyString() string {
-	if s.keyRaw {
-		return Text(s.key)
+	if s.keyEscaped {
+		return s.Arena.Copy(s.scratch)
 	}
-	return s.Arena.Copy(s.key)
+	return Text(s.Key())
 }
 
 // Skip consumes the next value, checking it.
 func (s *Scanner) Skip() {
-	switch c := s.peek(); c {
+	switch s.peek() {
 	case '"':
 		end, state := stringEnd(s.buf, s.pos+1)
 		if state == broken {
@@ -329,6 +370,19 @@ func (s *Scanner) Raw() []byte {
 
 // Str reads a string into dst; another kind of value leaves dst alone.
 func (s *Scanner) Str(dst *string) {
+	b, i := s.buf, s.pos
+	if i < len(b) && b[i] == '"' {
+		if end := plainEnd(b, i+1); end < len(b) && b[end] == '"' {
+			*dst = Text(b[i+1 : end])
+			s.pos = end + 1
+			return
+		}
+	}
+	s.strSlow(dst)
+}
+
+// strSlow reads what is no string, or one with escapes or space before it.
+func (s *Scanner) strSlow(dst *string) {
 	if s.peek() != '"' {
 		s.Skip()
 		return

@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // strState says what a string literal is made of.
@@ -29,12 +30,19 @@ func special(w uint64) uint64 {
 	return ((slash-lows)&^slash | ((w^lows*2)-lows*0x21)&^w) & highs
 }
 
+// word returns the eight bytes at b[i]. The caller has made sure that they are
+// there: checking again is a third of what looking through short strings costs.
+func word(b []byte, i int) uint64 {
+	p := (*[8]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), i)) //nolint:gosec // 0 <= i, i+8 <= len(b)
+	return binary.LittleEndian.Uint64(p[:])
+}
+
 // plainEnd returns how far plain string text reaches from b[i], up to the last
 // few bytes of the input, which it does not look at. It is small enough to be
 // inlined where strings are short and many.
 func plainEnd(b []byte, i int) int {
 	for i+8 <= len(b) {
-		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
+		if m := special(word(b, i)); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 		i += 8
@@ -57,7 +65,7 @@ func stringEndSlow(b []byte, i int) (int, strState) {
 	state := plain
 	for i < len(b) {
 		if i+8 <= len(b) {
-			m := special(binary.LittleEndian.Uint64(b[i:]))
+			m := special(word(b, i))
 			if m == 0 {
 				i += 8
 				continue

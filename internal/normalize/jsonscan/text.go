@@ -39,6 +39,9 @@ func (a *Arena) Commit(b []byte) string {
 // Copy returns a copy of b.
 func (a *Arena) Copy(b []byte) string { return a.Commit(append(a.Alloc(len(b)), b...)) }
 
+// CopyString is Copy for a string.
+func (a *Arena) CopyString(s string) string { return a.Commit(append(a.Alloc(len(s)), s...)) }
+
 // Join returns x, sep and y as one string.
 func (a *Arena) Join(x, sep, y string) string {
 	b := a.Alloc(len(x) + len(sep) + len(y))

@@ -31,7 +31,7 @@ func (d *Decoder) annotations(r *event.Request) {
 		case "authorization.k8s.io/decision":
 			s.Str(&r.Decision)
 		case "authorization.k8s.io/reason":
-			s.Str(&r.Reason)
+			d.reason(&r.Reason)
 		case "authentication.kubernetes.io/issued-credential-id":
 			s.Str(&r.IssuedCredential)
 		case "authentication.k8s.io/stale-token":

@@ -53,6 +53,8 @@ type Decoder struct {
 	hash            event.Hasher
 	top             topLevel
 	rounds          []round
+	identities      memo[identity]
+	reasons         memo[string]
 	groups, plurals []string // of one resource rule
 	lists           [3]span  // where the containers of each class stand in the body
 	wrap            []byte   // one JSON patch operation as a document, see patch.go
@@ -71,6 +73,7 @@ type topLevel struct {
 	statusUID        string // responseStatus.details.uid
 	accessKey        string // user.extra
 	principal        string // user.extra
+	actorRead        bool   // something was read into the actor
 	legacySecret     string // annotation: Secret of a legacy token
 	request          recordedBody
 	response         recordedBody
@@ -115,6 +118,9 @@ func (d *Decoder) Decode(raw []byte, e *event.Event) error {
 func (d *Decoder) topLevel(e *event.Event) {
 	s, t, r := &d.scan, &d.top, &e.K8s
 	for more := s.Object(); more; more = s.NextKey() {
+		if string(s.Key()) == "user" && !d.identity(&e.Actor) {
+			return
+		}
 		switch string(s.Key()) {
 		case "kind":
 			s.Str(&t.kind)
@@ -130,16 +136,10 @@ func (d *Decoder) topLevel(e *event.Event) {
 			s.Str(&r.URI)
 		case "verb":
 			s.Str(&r.Verb)
-		case "user":
-			d.user(&e.Actor)
-		case "impersonatedUser":
-			d.impersonated(&e.Actor)
+		case "user", "impersonatedUser", "sourceIPs", "userAgent":
+			d.actorMember(&e.Actor)
 		case "authenticationMetadata":
 			d.scan.Member("impersonationConstraint", &r.Constraint)
-		case "sourceIPs":
-			e.Actor.ForgedIPs = s.Strs(e.Actor.ForgedIPs[:0])
-		case "userAgent":
-			s.Str(&e.Actor.Agent)
 		case "objectRef":
 			d.objectRef(r)
 		case "responseStatus":

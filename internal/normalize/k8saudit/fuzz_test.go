@@ -7,6 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/clew-sec/clew/internal/event"
 )
 
@@ -49,9 +52,12 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"verb":"patch","stage":"Panic","requestURI":"/a?command=%41&dryRun=All","stageTimestamp":"2026-11-22T05:28:14Z","objectRef":{"resource":"pods"},"requestObject":[{"op":"add","path":"/spec/containers/-","value":{"name":"a"}}]}`))
 	f.Add([]byte(`{"annotations":{"mutation.webhook.admission.k8s.io/round_0_index_0":"{\"configuration\":\"c\",\"mutated\":true}"}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		e := newEvent()
-		if err := new(Decoder).Decode(raw, e); err != nil {
+		d, e, again := new(Decoder), newEvent(), newEvent()
+		if err := d.Decode(raw, e); err != nil {
 			return
+		}
+		if err := d.Decode(raw, again); err != nil || !cmp.Equal(e, again, cmpopts.EquateEmpty()) {
+			t.Fatalf("read again, with what is remembered: %v %s", err, cmp.Diff(e, again))
 		}
 		if n := textBytes(reflect.ValueOf(*e)); n > maxGrowth*len(raw)+64 {
 			t.Fatalf("%d bytes of text from %d bytes", n, len(raw))

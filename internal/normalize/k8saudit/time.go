@@ -8,18 +8,9 @@ func parseTime(s string) (int64, bool) {
 	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
 		return 0, false
 	}
-	var bad bool
-	num := func(from, to int) int64 {
-		v := int64(0)
-		for _, c := range []byte(s[from:to]) {
-			bad = bad || c-'0' > 9
-			v = v*10 + int64(c-'0')
-		}
-		return v
-	}
-	year, month, day := num(0, 4), num(5, 7), num(8, 10)
-	hour, minute, second := num(11, 13), num(14, 16), num(17, 19)
-	if bad || year < 1678 || year > 2261 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
+	year, month, day := 100*twoDigits(s[0], s[1])+twoDigits(s[2], s[3]), twoDigits(s[5], s[6]), twoDigits(s[8], s[9])
+	hour, minute, second := twoDigits(s[11], s[12]), twoDigits(s[14], s[15]), twoDigits(s[17], s[18])
+	if year < 1678 || year > 2261 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
 		hour > 23 || minute > 59 || second > 59 {
 		return 0, false
 	}
@@ -35,20 +26,31 @@ func parseTime(s string) (int64, bool) {
 	return seconds*1e9 + nanos, true
 }
 
+// twoDigits returns the number that two digits say, and for anything else one
+// that is beyond every field of a time.
+func twoDigits(tens, ones byte) int64 {
+	tens, ones = tens-'0', ones-'0'
+	if tens > 9 || ones > 9 {
+		return 1 << 20
+	}
+	return int64(tens)*10 + int64(ones)
+}
+
+// tenTo holds the powers of ten from a nanosecond to a second.
+var tenTo = [10]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
+
 // parseFraction reads an optional fraction of a second and returns what follows.
 func parseFraction(s string) (nanos int64, rest string, ok bool) {
 	if s == "" || s[0] != '.' {
 		return 0, s, true
 	}
-	scale := int64(1e9)
 	i := 1
 	for ; i < len(s) && s[i]-'0' < 10; i++ {
-		if scale > 1 {
-			scale /= 10
-			nanos += int64(s[i]-'0') * scale
+		if i <= 9 {
+			nanos = nanos*10 + int64(s[i]-'0')
 		}
 	}
-	return nanos, s[i:], i > 1
+	return nanos * tenTo[max(0, 10-i)], s[i:], i > 1
 }
 
 // parseOffset reads "Z" or "+hh:mm" as seconds east of UTC.
