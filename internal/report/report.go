@@ -31,7 +31,9 @@ type Collector struct {
 
 // describer turns traces into what output shows, by the flags that it noted.
 type describer struct {
-	flags interface{ flag(ref uint64) (Flag, error) }
+	flags interface {
+		flag(ref uint64) (Flag, error)
+	}
 	units map[event.ID]unitFlags
 	more  int64 // flags in units beyond maxUnits
 }

@@ -140,8 +140,7 @@ func (t *Tracer) effect(tr uint32, x *record, s *Suppression, user func(Evidence
 		}
 	}
 	slices.Sort(e.Hidden)
-	// Affinities stay as they are: what is left can only weigh as much or less.
-	e.With = min(points(t.assess(&with, x.last, 0).score), e.Score)
+	e.With = points(t.assess(&with, x.last, scope{}).score)
 	return e
 }
 

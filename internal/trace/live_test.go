@@ -2,10 +2,12 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/clew-sec/clew/internal/event"
 )
@@ -38,7 +40,7 @@ func TestTakeChangedFollows(t *testing.T) {
 		for _, x := range tr.Traces() {
 			want[x.ID] = x
 		}
-		if diff := cmp.Diff(want, mirror); diff != "" {
+		if diff := gocmp.Diff(want, mirror); diff != "" {
 			t.Fatalf("seed %d (-tracer +mirror):\n%s", seed, diff)
 		}
 		if changed, gone := tr.TakeChanged(); len(changed)+len(gone) != 0 {
@@ -55,7 +57,7 @@ func TestTakeChangedAfterRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed, _ := back.TakeChanged()
-	if diff := cmp.Diff(tr.Traces(), changed); diff != "" {
+	if diff := gocmp.Diff(tr.Traces(), changed); diff != "" {
 		t.Errorf("(-traces +changed):\n%s", diff)
 	}
 }
@@ -79,7 +81,7 @@ func TestExtractScoresTheSame(t *testing.T) {
 			}
 			want.Units, got[0].Units = 0, 0
 			want.MergedFrom, got[0].MergedFrom = nil, nil // names given out are not carried over
-			if diff := cmp.Diff(want, got[0]); diff != "" {
+			if diff := gocmp.Diff(want, got[0]); diff != "" {
 				t.Fatalf("seed %d (-live +extract):\n%s", seed, diff)
 			}
 		}
@@ -89,24 +91,39 @@ func TestExtractScoresTheSame(t *testing.T) {
 	}
 }
 
+func (s step) time() int64 {
+	if s.flag != nil {
+		return s.flag.Time
+	}
+	return s.link.Time
+}
+
 // TestPreviewTellsWhatWouldHaveBeen compares the preview of a suppression with a
 // tracer that had it from the start.
 func TestPreviewTellsWhatWouldHaveBeen(t *testing.T) {
 	hidden := 0
 	for seed := range uint64(20) {
 		steps := script(seed, 120)
+		slices.SortFunc(steps, func(a, b step) int { return cmp.Compare(a.time(), b.time()) }) // as the engine does
 		tr := run(steps)
 		shape := tr.Traces()[0].Fingerprint
 		s := Suppression{Fingerprint: shape, AllowedKinds: []string{"r0", "r1", "r2", "r3"}}
 		before := tr.Traces()
 		effects := tr.Preview(s, func(Evidence) string { return "" })
-		if diff := cmp.Diff(before, tr.Traces()); diff != "" {
+		if diff := gocmp.Diff(before, tr.Traces()); diff != "" {
 			t.Fatalf("seed %d: a preview changed the traces:\n%s", seed, diff)
+		}
+		cfg := small()
+		cfg.Suppressions = []Suppression{s}
+		with := New(cfg)
+		for _, st := range steps {
+			st.run(with)
 		}
 		for _, e := range effects {
 			hidden++
-			if len(e.Hidden) == 0 || e.With > e.Score {
-				t.Errorf("seed %d: %+v", seed, e)
+			x, _ := with.Lookup(e.ID)
+			if len(e.Hidden) == 0 || x.Score != e.With || e.With > e.Score {
+				t.Errorf("seed %d: foreseen %+v, came to %s", seed, e, x.Score)
 			}
 		}
 		s.Users = []string{"somebody"}
