@@ -166,7 +166,7 @@ func TestClusterLosesItsLeader(t *testing.T) {
 	}
 	readSome(50)
 	for range 2 {
-		leader := leaderOf(t, l, opts)
+		leader := leaderOf(t, opts)
 		t.Logf("killing %s after %d records", leader, len(order))
 		end(servers[leader])
 		readSome(100)
@@ -203,7 +203,7 @@ func messagesLeft(t *testing.T, l *bus.Log, r *bus.Reader) uint64 {
 }
 
 // leaderOf returns the server that leads the stream.
-func leaderOf(t *testing.T, l *bus.Log, opts []server.Options) (leader string) {
+func leaderOf(t *testing.T, opts []server.Options) (leader string) {
 	t.Helper()
 	nc, err := nats.Connect(strings.Join(urls(opts...), ","))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 //	received                                 8 bytes, little endian
 //	count                                    uvarint
 //	count times: format, length              1 byte, uvarint
-//	all records, one behind the other        one zstd frame; absent when empty
+//	all records, one behind the other        one zstd frame; may be absent when empty
 //
 // The lengths stand before the frame, so that a reader knows what it will hold
 // before it decompresses anything.
@@ -196,7 +196,7 @@ func (c *codec) decode(data []byte) (b source.Batch, tick bool, err error) {
 // decompress returns the total bytes that frame must hold.
 func (c *codec) decompress(frame []byte, total int) ([]byte, error) {
 	if total == 0 && len(frame) == 0 {
-		return nil, nil
+		return []byte{}, nil
 	}
 	var h zstd.Header
 	if err := h.Decode(frame); err != nil {

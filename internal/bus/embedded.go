@@ -176,11 +176,22 @@ func (e *embedded) close() error {
 // on, and what does not start is reported by start and watch.
 type serverLogger struct{ to *slog.Logger }
 
+// Noticef is the server's chatter.
 func (l serverLogger) Noticef(format string, v ...any) { l.to.Debug(text(format, v)) }
-func (l serverLogger) Warnf(format string, v ...any)   { l.to.Warn(text(format, v)) }
-func (l serverLogger) Errorf(format string, v ...any)  { l.to.Error(text(format, v)) }
-func (l serverLogger) Fatalf(format string, v ...any)  { l.to.Error(text(format, v)) }
-func (l serverLogger) Debugf(string, ...any)           {}
-func (l serverLogger) Tracef(string, ...any)           {}
+
+// Warnf passes on a warning.
+func (l serverLogger) Warnf(format string, v ...any) { l.to.Warn(text(format, v)) }
+
+// Errorf passes on an error.
+func (l serverLogger) Errorf(format string, v ...any) { l.to.Error(text(format, v)) }
+
+// Fatalf passes on an error.
+func (l serverLogger) Fatalf(format string, v ...any) { l.to.Error(text(format, v)) }
+
+// Debugf is never called.
+func (l serverLogger) Debugf(string, ...any) {}
+
+// Tracef is never called.
+func (l serverLogger) Tracef(string, ...any) {}
 
 func text(format string, v []any) string { return "nats: " + fmt.Sprintf(format, v...) }

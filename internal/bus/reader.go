@@ -135,12 +135,11 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 		case r.log.nc.IsClosed():
 			return Message{}, fmt.Errorf("reading the log of cluster %q: %w", r.cluster, nats.ErrConnectionClosed)
 		case notThere(err):
-			err = r.atEnd(ctx)
+			if err := r.atEnd(ctx); err != nil {
+				return Message{}, err
+			}
 		default:
-			err = r.afterFailure(ctx, err)
-		}
-		if err != nil {
-			return Message{}, err
+			r.afterFailure(ctx, err)
 		}
 	}
 }
@@ -251,12 +250,11 @@ func (r *Reader) hole(ctx context.Context) error {
 	return r.gap(msg.Sequence)
 }
 
-func (r *Reader) afterFailure(ctx context.Context, err error) error {
+func (r *Reader) afterFailure(ctx context.Context, err error) {
 	if !r.failing {
 		r.log.logger.Warn("the log does not answer, waiting for it", "cluster", r.cluster, "error", err)
 		r.failing = true
 	}
 	r.stream = nil
 	sleep(ctx, retryPause)
-	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -104,7 +103,7 @@ func (l *Log) streamConfig(cluster string) jetstream.StreamConfig {
 	if maxBytes == 0 {
 		maxBytes = -1
 	}
-	duplicates := time.Duration(duplicateWindow)
+	duplicates := duplicateWindow
 	if l.cfg.MaxAge > 0 {
 		duplicates = min(duplicates, l.cfg.MaxAge) // NATS wants that
 	}
