@@ -1,0 +1,257 @@
+package bus
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/clew-sec/clew/internal/source"
+	"github.com/clew-sec/clew/internal/source/file"
+)
+
+// A message is
+//
+//	"clw" version kind                       1 byte each
+//	len source, len cluster                  uvarint length and bytes
+//	received                                 8 bytes, little endian
+//	count                                    uvarint
+//	count times: format, length              1 byte, uvarint
+//	all records, one behind the other        one zstd frame; may be absent when empty
+//
+// The lengths stand before the frame, so that a reader knows what it will hold
+// before it decompresses anything.
+const (
+	magic = "clw\x01"
+
+	kindRecords = 0
+	kindTick    = 1
+
+	// maxName bounds the names of sources and clusters, in bytes.
+	maxName = 255
+
+	// maxRaw is how much one message may hold, decompressed.
+	maxRaw = 64 << 20
+
+	// softRaw is where a message is full, so that decoding one stays cheap; one
+	// record alone may be longer.
+	softRaw = 1 << 20
+
+	// softMessage is where a stored message is too long to be handled well and is
+	// split, unless it is one record (NATS is measured best at 64-512 KiB).
+	softMessage = 512 << 10
+
+	// keptScratch is the longest buffer that is kept for the next message.
+	keptScratch = 4 << 20
+)
+
+var errMalformed = errors.New("malformed message")
+
+// codec encodes and decodes messages. It may be used from several goroutines.
+type codec struct {
+	enc     *zstd.Encoder
+	dec     *zstd.Decoder
+	scratch sync.Pool // *[]byte
+}
+
+func newCodec() (*codec, error) {
+	cpus := runtime.GOMAXPROCS(0)
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithEncoderConcurrency(cpus), zstd.WithWindowSize(softRaw))
+	if err != nil {
+		return nil, fmt.Errorf("making the log's compressor: %w", err)
+	}
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(cpus),
+		zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		return nil, fmt.Errorf("making the log's decompressor: %w", err)
+	}
+	return &codec{enc: enc, dec: dec, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
+}
+
+func (c *codec) close() { c.dec.Close() }
+
+// messages encodes b as few messages, none longer than limit bytes and none above
+// the soft bounds that could be split. The error is a *source.TooLargeError.
+func (c *codec) messages(b source.Batch, limit int) ([][]byte, error) {
+	var all [][]byte
+	for from := 0; from < len(b.Records); {
+		to, raw := from, 0
+		for to < len(b.Records) && (to == from || raw+len(b.Records[to].Raw) <= softRaw) {
+			raw += len(b.Records[to].Raw)
+			to++
+		}
+		var err error
+		if all, err = c.split(all, b, from, to, limit); err != nil {
+			return nil, err
+		}
+		from = to
+	}
+	return all, nil
+}
+
+// split appends records from to to of b, halved until each half fits.
+func (c *codec) split(all [][]byte, b source.Batch, from, to, limit int) ([][]byte, error) {
+	part := b
+	part.Records = b.Records[from:to]
+	msg := c.encode(part)
+	if len(msg) <= min(limit, softMessage) {
+		return append(all, msg), nil
+	}
+	if to-from == 1 {
+		if len(msg) > limit {
+			return nil, &source.TooLargeError{Record: from, Bytes: len(b.Records[from].Raw), Max: limit}
+		}
+		return append(all, msg), nil
+	}
+	middle := (from + to) / 2
+	all, err := c.split(all, b, from, middle, limit)
+	if err != nil {
+		return nil, err
+	}
+	return c.split(all, b, middle, to, limit)
+}
+
+// encode returns the message of b.
+func (c *codec) encode(b source.Batch) []byte {
+	scratch := c.scratch.Get().(*[]byte)
+	raw := (*scratch)[:0]
+	for i := range b.Records {
+		raw = append(raw, b.Records[i].Raw...)
+	}
+	msg := appendHeader(make([]byte, 0, len(raw)/6+6*len(b.Records)+64), b, kindRecords)
+	for i := range b.Records {
+		msg = append(msg, byte(b.Records[i].Format))
+		msg = binary.AppendUvarint(msg, uint64(len(b.Records[i].Raw)))
+	}
+	msg = c.enc.EncodeAll(raw, msg)
+	if cap(raw) <= keptScratch {
+		*scratch = raw
+		c.scratch.Put(scratch)
+	}
+	return msg
+}
+
+// encodeTick returns the message that carries nothing but a time.
+func encodeTick(cluster string, atNanos int64) []byte {
+	return appendHeader(nil, source.Batch{Cluster: cluster, ReceivedNanos: atNanos}, kindTick)
+}
+
+func appendHeader(msg []byte, b source.Batch, kind byte) []byte {
+	msg = append(msg, magic...)
+	msg = append(msg, kind)
+	msg = binary.AppendUvarint(msg, uint64(len(b.Source)))
+	msg = append(msg, b.Source...)
+	msg = binary.AppendUvarint(msg, uint64(len(b.Cluster)))
+	msg = append(msg, b.Cluster...)
+	msg = binary.LittleEndian.AppendUint64(msg, uint64(b.ReceivedNanos))
+	return binary.AppendUvarint(msg, uint64(len(b.Records)))
+}
+
+// decode reads a message. Its records share one new buffer; their positions are
+// not set. It takes no more memory than a small multiple of len(data) and maxRaw.
+func (c *codec) decode(data []byte) (b source.Batch, tick bool, err error) {
+	h := header{rest: data}
+	if !bytes.HasPrefix(data, []byte(magic)) {
+		return b, false, fmt.Errorf("%w: it does not begin as one", errMalformed)
+	}
+	h.take(len(magic))
+	kind := h.byte()
+	b.Source = string(h.take(h.length(maxName)))
+	b.Cluster = string(h.take(h.length(maxName)))
+	b.ReceivedNanos = int64(h.uint64())
+	count := h.length(len(h.rest) / 2) // a record has two bytes at least
+	switch {
+	case h.bad || kind > kindTick || kind == kindTick && (count > 0 || len(h.rest) > 0):
+		return source.Batch{}, false, fmt.Errorf("%w: header", errMalformed)
+	case kind == kindTick:
+		return b, true, nil
+	}
+	b.Records = make([]file.Record, count)
+	lengths := h // read twice: the sum first, the records when the buffer is there
+	total := 0
+	for range count {
+		h.byte()
+		total += h.length(maxRaw - total)
+	}
+	if h.bad {
+		return source.Batch{}, false, fmt.Errorf("%w: lengths", errMalformed)
+	}
+	raw, err := c.decompress(h.rest, total)
+	if err != nil {
+		return source.Batch{}, false, err
+	}
+	for i := range b.Records {
+		b.Records[i].Format = file.Format(lengths.byte())
+		n := lengths.length(maxRaw)
+		b.Records[i].Raw, raw = raw[:n:n], raw[n:]
+	}
+	return b, false, nil
+}
+
+// decompress returns the total bytes that frame must hold.
+func (c *codec) decompress(frame []byte, total int) ([]byte, error) {
+	if total == 0 && len(frame) == 0 {
+		return []byte{}, nil
+	}
+	var h zstd.Header
+	if err := h.Decode(frame); err != nil {
+		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	if h.HasFCS && h.FrameContentSize != uint64(total) || !h.HasFCS && total >= 256 {
+		return nil, fmt.Errorf("%w: the frame's size is not that of its records", errMalformed)
+	}
+	raw, err := c.dec.DecodeAll(frame, make([]byte, 0, total))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	if len(raw) != total {
+		return nil, fmt.Errorf("%w: the frame has %d bytes, its records %d", errMalformed, len(raw), total)
+	}
+	return raw, nil
+}
+
+// header reads from rest and remembers in bad that something was missing.
+type header struct {
+	rest []byte
+	bad  bool
+}
+
+func (h *header) take(n int) []byte {
+	if n > len(h.rest) {
+		h.bad, h.rest = true, nil
+		return nil
+	}
+	var b []byte
+	b, h.rest = h.rest[:n], h.rest[n:]
+	return b
+}
+
+func (h *header) byte() byte {
+	if b := h.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (h *header) uint64() uint64 {
+	if b := h.take(8); b != nil {
+		return binary.LittleEndian.Uint64(b)
+	}
+	return 0
+}
+
+// length reads a length of at most limit.
+func (h *header) length(limit int) int {
+	v, n := binary.Uvarint(h.rest)
+	if n <= 0 || v > uint64(max(limit, 0)) {
+		h.bad, h.rest = true, nil
+		return 0
+	}
+	h.rest = h.rest[n:]
+	return int(v)
+}
