@@ -395,11 +395,11 @@ func TestCrashLosesAndDoublesNothing(t *testing.T) {
 		s := open(t, small(blobs))
 		for i, m := range log {
 			err := appendTo(s, m)
-			if err == nil && i%5 == 4 {
+			if err == nil && i%2 == 0 {
 				w, _ := s.Writer(t.Context(), m.cluster)
 				err = w.Flush(t.Context())
 			}
-			if err == nil && i%7 == 6 {
+			if err == nil && i%3 == 2 {
 				err = s.Maintain(t.Context(), time.Now())
 			}
 			if err != nil {
