@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clew-sec/clew/internal/bus"
 	"github.com/clew-sec/clew/internal/detect"
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
@@ -21,17 +22,10 @@ import (
 	"github.com/clew-sec/clew/internal/trace"
 )
 
-// Message is one batch of the log with its place there. A batch without records is
-// a tick: it says only what time it was.
-type Message struct {
-	Seq   uint64
-	Batch source.Batch
-}
-
 // Reader gives the messages of one cluster in the order of the log, without gaps.
 type Reader interface {
-	// Next waits for the next message until ctx ends.
-	Next(ctx context.Context) (Message, error)
+	// Next waits for the next message until ctx ends; see bus.Reader.
+	Next(ctx context.Context) (bus.Message, error)
 }
 
 // TraceSink publishes what a worker finds.
@@ -74,6 +68,9 @@ type WorkerConfig struct {
 
 // publishEvery is how long a change of a trace may wait to be published.
 const publishEvery = 100 * time.Millisecond
+
+// lastWords is how long what is told at the end may take.
+const lastWords = 10 * time.Second
 
 // maxAhead bounds how far in the future a sender's clock is believed to be.
 const maxAhead = 10 * time.Minute
@@ -135,6 +132,7 @@ func (w *Worker) reset() {
 // is to be read, 0 for all of it. A snapshot that cannot be used is reported and
 // passed over: the log is read from its beginning.
 func (w *Worker) Load(ctx context.Context) (uint64, error) {
+	w.reset()
 	r, err := w.cfg.Snapshots.LoadSnapshot(ctx, w.cfg.Cluster)
 	if err != nil {
 		return 0, fmt.Errorf("loading the snapshot of cluster %q: %w", w.cfg.Cluster, err)
@@ -155,7 +153,6 @@ func (w *Worker) Load(ctx context.Context) (uint64, error) {
 // Run takes in messages until ctx ends or the log fails, publishes traces as they
 // change, and saves the state now and then and at the end.
 func (w *Worker) Run(ctx context.Context, r Reader) error {
-	defer close(w.done)
 	messages, failed := w.pump(ctx, r)
 	publish, save := time.NewTicker(publishEvery), time.NewTicker(w.cfg.SnapshotEvery)
 	defer publish.Stop()
@@ -167,15 +164,15 @@ func (w *Worker) Run(ctx context.Context, r Reader) error {
 		case f := <-w.asks:
 			f()
 		case now := <-publish.C:
-			w.publish(ctx)
+			w.Publish(ctx)
 			w.tickWhenDue(ctx, now)
 		case <-save.C:
 			w.save(ctx)
 		case err := <-failed:
 			// What is told at the end has a moment of its own.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 			defer cancel()
-			w.publish(last)
+			w.Publish(last)
 			w.save(last)
 			if ctx.Err() != nil {
 				return nil
@@ -187,11 +184,11 @@ func (w *Worker) Run(ctx context.Context, r Reader) error {
 }
 
 // pump reads ahead by a few messages. It ends with the one error it sends.
-func (w *Worker) pump(ctx context.Context, r Reader) (<-chan Message, <-chan error) {
-	messages, failed := make(chan Message, inFlight), make(chan error, 1)
+func (w *Worker) pump(ctx context.Context, r Reader) (<-chan bus.Message, <-chan error) {
+	messages, failed := make(chan bus.Message, inFlight), make(chan error, 1)
 	go func() {
 		for {
-			m, err := r.Next(ctx)
+			m, err := nextMessage(ctx, r, w.cfg.Log, w.cfg.Cluster)
 			if err != nil {
 				failed <- err
 				return
@@ -209,7 +206,7 @@ func (w *Worker) pump(ctx context.Context, r Reader) (<-chan Message, <-chan err
 
 // Take processes one message. One at or before the position is passed over: it
 // was taken in before.
-func (w *Worker) Take(m Message) {
+func (w *Worker) Take(m bus.Message) {
 	if m.Seq <= w.pos {
 		return
 	}
@@ -267,8 +264,8 @@ func (w *Worker) Done(e *event.Event) {
 	w.free = append(w.free, e)
 }
 
-// publish tells the sink what changed. What it does not take is told again.
-func (w *Worker) publish(ctx context.Context) {
+// Publish tells the sink what changed. What it does not take is told again.
+func (w *Worker) Publish(ctx context.Context) {
 	w.count()
 	changed, gone := w.eng.TakeChanged()
 	described, err := w.ledger.Describe(changed, w.eng)
@@ -397,6 +394,26 @@ func (w *Worker) Ask(ctx context.Context, f func(*engine.Engine, *report.Ledger)
 		return fmt.Errorf("asking the worker of cluster %q: %w", w.cfg.Cluster, ctx.Err())
 	}
 }
+
+// SetSuppressions replaces the suppressions, those of later runs too.
+func (w *Worker) SetSuppressions(ctx context.Context, list []trace.Suppression) error {
+	return w.Ask(ctx, func(*engine.Engine, *report.Ledger) {
+		w.cfg.Engine.Trace.Suppressions = list
+		w.eng.SetSuppressions(list)
+	})
+}
+
+// rewind goes on with what was learnt at the end of a log that was replaced: its
+// positions begin anew.
+func (w *Worker) rewind(last uint64) {
+	w.pos, w.saved = last, last+1 // to be saved
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	w.save(ctx)
+}
+
+// close says that Run is not called again.
+func (w *Worker) close() { close(w.done) }
 
 // Status returns how far the worker is.
 func (w *Worker) Status() WorkerStatus {

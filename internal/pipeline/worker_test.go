@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/clew-sec/clew/internal/bus"
 	"github.com/clew-sec/clew/internal/detect"
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/pipeline"
@@ -31,7 +32,7 @@ import (
 // log is a log in memory.
 type log struct {
 	mu       sync.Mutex
-	messages []pipeline.Message
+	messages []bus.Message
 	more     chan struct{}
 }
 
@@ -40,7 +41,7 @@ func newLog() *log { return &log{more: make(chan struct{}, 1)} }
 func (l *log) put(b source.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.messages = append(l.messages, pipeline.Message{Seq: uint64(len(l.messages) + 1), Batch: b})
+	l.messages = append(l.messages, bus.Message{Seq: uint64(len(l.messages) + 1), Batch: b})
 	select {
 	case l.more <- struct{}{}:
 	default:
@@ -54,7 +55,7 @@ type logReader struct {
 	pos uint64
 }
 
-func (r *logReader) Next(ctx context.Context) (pipeline.Message, error) {
+func (r *logReader) Next(ctx context.Context) (bus.Message, error) {
 	for {
 		r.log.mu.Lock()
 		if int(r.pos) < len(r.log.messages) {
@@ -67,7 +68,7 @@ func (r *logReader) Next(ctx context.Context) (pipeline.Message, error) {
 		select {
 		case <-r.log.more:
 		case <-ctx.Done():
-			return pipeline.Message{}, ctx.Err()
+			return bus.Message{}, ctx.Err()
 		}
 	}
 }
@@ -93,6 +94,10 @@ func (s *state) PutTraces(_ context.Context, _ string, changed []pipeline.LiveTr
 	}
 	for _, t := range changed {
 		t.MergedFrom = nil // ids told at other moments
+		t.Flags = slices.Clone(t.Flags)
+		for i := range t.Flags {
+			t.Flags[i].File, t.Flags[i].Line = "", 0 // positions are the log's
+		}
 		b, err := json.MarshalIndent(t, "", " ")
 		if err != nil {
 			return err
@@ -300,7 +305,7 @@ func TestWorkerTellsAgain(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if err := w.Ask(t.Context(), func(*engine.Engine, *report.Ledger) {}); err == nil {
+		if err := w.Ask(ctx, func(*engine.Engine, *report.Ledger) {}); err == nil {
 			t.Error("a stopped worker answered")
 		}
 	})
