@@ -74,6 +74,13 @@ func (e *RecordError) Error() string {
 	return fmt.Sprintf("%s: record %d at byte %d: %s", e.File, e.Record, e.Offset, e.Reason)
 }
 
+// Plain returns the reason without the excerpt of the record that it may end
+// with: what a record holds has no place in logs.
+func (e *RecordError) Plain() string {
+	reason, _, _ := strings.Cut(e.Reason, `: "`)
+	return reason
+}
+
 // UnknownFormatError says that a file holds nothing that is known. It is
 // returned in place of the errors of its records, and ends the reading.
 type UnknownFormatError struct {

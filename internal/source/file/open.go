@@ -57,6 +57,32 @@ func (r *Reader) Close() error {
 	return errors.Join(errs...)
 }
 
+// OnUnpack makes r call f with the number of bytes that each read unpacks from any
+// layer of compression. An error of f ends the reading. It is how a caller bounds
+// what compressed input may unpack to. Call it before the first Next.
+func (r *Reader) OnUnpack(f func(n int) error) { r.onUnpack = f }
+
+// metered is src, a layer's inside, with every read reported to onUnpack.
+func (r *Reader) metered(src io.Reader) io.Reader {
+	if r.onUnpack == nil {
+		return src
+	}
+	return meteredReader{src, r.onUnpack}
+}
+
+type meteredReader struct {
+	io.Reader
+	onUnpack func(n int) error
+}
+
+func (m meteredReader) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if e := m.onUnpack(n); e != nil {
+		return 0, e
+	}
+	return n, err
+}
+
 // decompress replaces the source by what is inside it, as its first bytes say.
 func (r *Reader) decompress() error {
 	for range maxLayers {
@@ -72,14 +98,14 @@ func (r *Reader) decompress() error {
 			if err != nil {
 				return err
 			}
-			r.src = z
+			r.src = r.metered(z)
 		case string(magic) == "\x28\xb5\x2f\xfd":
 			z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 			if err != nil {
 				return err
 			}
 			r.closers = append(r.closers, z.IOReadCloser())
-			r.src = z
+			r.src = r.metered(z)
 		default:
 			return nil
 		}

@@ -30,10 +30,11 @@ const unknown = -2
 
 // Reader splits one file into records. It is not safe for concurrent use.
 type Reader struct {
-	name    string
-	src     io.Reader
-	closers []io.Closer
-	begun   bool
+	name     string
+	src      io.Reader
+	onUnpack func(n int) error // nil: nobody asks
+	closers  []io.Closer
+	begun    bool
 
 	buf  []byte // the current chunk as far as it is filled
 	pos  int    // next byte of buf
