@@ -1,6 +1,11 @@
 package graph
 
-import "github.com/clew-sec/clew/internal/event"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/clew-sec/clew/internal/event"
+)
 
 // Grade says how sure a link is.
 type Grade uint8
@@ -25,6 +30,16 @@ func (g Grade) String() string {
 
 // MarshalText writes the grade's name.
 func (g Grade) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText reads a grade's name.
+func (g *Grade) UnmarshalText(b []byte) error {
+	i := slices.Index(gradeNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("there is no grade %q", b)
+	}
+	*g = Grade(i)
+	return nil
+}
 
 // LinkType says what kind of cause a link is.
 type LinkType uint8

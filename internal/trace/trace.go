@@ -31,6 +31,7 @@ package trace
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/clew-sec/clew/internal/event"
@@ -70,6 +71,16 @@ func (p Points) String() string { return strconv.FormatFloat(p.Float(), 'f', 1, 
 
 // MarshalJSON writes the points as a number with one decimal.
 func (p Points) MarshalJSON() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *Points) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || !(math.Abs(f) <= 1e6) {
+		return fmt.Errorf("points %q are no number", b)
+	}
+	*p = Points(math.Round(f * 10))
+	return nil
+}
 
 // Flag is a rule that matched an event of a unit. The tracer copies what it
 // keeps; strings may alias the caller's buffers.
