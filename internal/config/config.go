@@ -131,7 +131,9 @@ type S3 struct {
 // Engine bounds the engine.
 type Engine struct {
 	// Window is how much later than a younger event an event may arrive and still
-	// be put in its place; the default is 30 s.
+	// be put in its place. Every alert waits that long. The default is 500 ms: an API
+	// server in blocking mode posts in order; in batch mode links still hold when events
+	// come later, only what counts within seconds may differ.
 	Window Duration `yaml:"window"`
 	// SnapshotInterval is how much is worked again after a crash; the default is
 	// 1 min.
@@ -196,7 +198,7 @@ func Default(getenv func(string) string) *Config {
 		DataDir: dataDir(getenv), Cluster: "local", Listen: "127.0.0.1:8080", LogLevel: "info", AlertScore: 50,
 		Log:     Log{MaxBytes: 10 << 30, MaxAge: Duration(72 * time.Hour), MinFree: 1 << 30},
 		History: History{MaxAge: Duration(90 * 24 * time.Hour), MaxBytes: 100 << 30},
-		Engine:  Engine{Window: Duration(30 * time.Second), SnapshotInterval: Duration(time.Minute)},
+		Engine:  Engine{Window: Duration(500 * time.Millisecond), SnapshotInterval: Duration(time.Minute)},
 	}
 }
 
