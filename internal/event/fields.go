@@ -211,6 +211,8 @@ var fields = []Field{
 	{Name: "rbac.roleName", Type: String, Group: "RBAC and admission objects", String: func(e *Event) string { return e.K8s.Object.RoleName }, Doc: "roleRef.name"},
 	{Name: "rbac.subjects", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.K8s.Object.SubjectStrings() }, Doc: "subjects as User:name, Group:name, ServiceAccount:namespace/name"},
 	{Name: "rbac.aggregateTo", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.K8s.Object.AggregateTo }, Doc: "aggregate-to-* labels set"},
+	{Name: "rbac.widens", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.Facts.Grants.Widens }, Doc: "ClusterRoles that gain powers by the change because they aggregate this role: everybody bound to them does"},
+	{Name: "rbac.aggregatedPowers", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.Facts.Grants.AggregatedPowers }, Doc: "the powers those gain"},
 	{Name: "rbac.powers", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.Facts.Grants.Powers }, Doc: "what the role, or the role bound, allows: see Powers below"},
 	{Name: "rbac.newPowers", Type: Strings, Group: "RBAC and admission objects", Strings: func(e *Event) []string { return e.Facts.Grants.NewPowers }, Doc: "of those, what was not allowed before"},
 	{Name: "rbac.clusterWide", Type: Bool, Group: "RBAC and admission objects", Bool: func(e *Event) bool { return e.Facts.Grants.ClusterWide }, Doc: "a ClusterRole or ClusterRoleBinding"},

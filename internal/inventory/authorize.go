@@ -171,8 +171,8 @@ func (inv *Inventory) creditIsOlder(e *event.Event, namespace, name string) bool
 		return true
 	}
 	older := false
-	inv.rulesOf(r, func(_ *role, g *grantedRule) bool {
-		older = older || !g.Origin.Seen() && q.allowed(&g.Rule)
+	inv.rulesOf(r, func(_ *role, g *grantedRule, via Origin) bool {
+		older = older || !g.Origin.Seen() && !via.Seen() && q.allowed(&g.Rule)
 		return !older
 	})
 	return older
@@ -342,16 +342,17 @@ func newestNeeded(b *binding, q *request, self event.ID) (Origin, bool) {
 func (inv *Inventory) allowedByRole(self event.ID, q *request, r *role) (Grant, bool) {
 	var out Grant
 	allows := false
-	inv.rulesOf(r, func(part *role, g *grantedRule) bool {
-		if !q.allowed(&g.Rule) || g.Origin.Seen() && g.Origin.Event == self {
+	inv.rulesOf(r, func(part *role, g *grantedRule, via Origin) bool {
+		by := later(g.Origin, via)
+		if !q.allowed(&g.Rule) || by.Seen() && by.Event == self {
 			return true
 		}
-		if !g.Origin.Seen() {
+		if !by.Seen() {
 			out, allows = Grant{}, true
 			return false
 		}
-		if !allows || g.Origin.Time < out.Origin.Time {
-			out = Grant{Kind: "ClusterRole", Namespace: part.Namespace, Name: part.Name, Origin: g.Origin}
+		if !allows || by.Time < out.Origin.Time {
+			out = Grant{Kind: "ClusterRole", Namespace: part.Namespace, Name: part.Name, Origin: by}
 			if part.Namespace != "" {
 				out.Kind = "Role"
 			}
