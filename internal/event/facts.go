@@ -45,6 +45,8 @@ type ActorFacts struct {
 	SecretReadBy  string
 	CertRequester string // who created the CSR this certificate comes from
 	CertApprover  string // who approved it
+	Settled       bool   // the credential or identity was at home in its first network for an hour or more
+	CertForeign   bool   // a node's: neither the node itself nor an identity that nodes join with asked for it
 
 	// A grant made in this log without which the request would have been refused.
 	NeedsGrant  string // binding or role, "ClusterRoleBinding/name"
@@ -91,6 +93,7 @@ type TargetFacts struct {
 	HostPaths      []string // of the pod entered
 	ForgedOwner    bool     // pod claims a controller owner but its creator is not that controller
 	Mimics         string   // existing controller whose pods' names this new name imitates
+	NodeElsewhere  bool     // a certificate is asked for in the name of a node that works at another address
 	Foreign        bool     // the object belongs to another identity's namespace or creator
 }
 

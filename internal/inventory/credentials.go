@@ -113,6 +113,7 @@ func (inv *Inventory) describeActor(e *event.Event) {
 	f.NodeMismatch = inv.nodeMismatch(e)
 	f.PodMismatch = inv.podMismatch(e)
 	inv.describeNetworks(e, c)
+	f.Settled = inv.settled(c)
 	f.Proxy = inv.proxy(e)
 	inv.chooseHistory(e, k)
 	f.NewAgent = !f.Proxy && c.newAgent(e.Actor.Agent)
