@@ -78,6 +78,9 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 // unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
+	case a.Kind == event.ActorUser && strings.HasPrefix(a.Credential, "JTI="):
+		// A person's token lives for an hour: it is the person who is known.
+		return inv.key("user", a.Name), true
 	case a.Credential != "" && (a.Name == "" || !strings.HasPrefix(a.Credential, "azure:")):
 		return inv.key("credential", a.Credential), true
 	case a.Credential == "" && a.PodUID != "":
