@@ -121,11 +121,11 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 	if e.Kind != event.KindAPIRequest {
 		g.noteIdentity(s, e)
 		if e.Cloud.Provider == "gcp" {
-			g.linkAccess(s, e, e.Actor.Name)
+			g.linkAccess(s, e.Actor.Name)
 		}
 		return
 	}
-	g.linkAccess(s, e, e.Actor.ARN, e.Actor.Role, e.Actor.UID, e.Actor.Name)
+	g.linkAccess(s, e.Actor.ARN, e.Actor.Role, e.Actor.UID, e.Actor.Name)
 	if o, ok := g.fetched.get(g.networkKey(s)); ok && e.Facts.Actor.FirstSeen && e.Time-o.Time < sessionIdleNanos {
 		g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightFetched, Label: "cluster credential"})
 		s.inherit(o)
@@ -134,7 +134,7 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 
 // linkAccess links a session with whoever gave one of its principals access from
 // the cloud: an EKS access entry, a role of Google Cloud.
-func (g *Graph) linkAccess(s *session, e *event.Event, principals ...string) {
+func (g *Graph) linkAccess(s *session, principals ...string) {
 	for _, principal := range principals {
 		if principal == "" {
 			continue

@@ -79,7 +79,7 @@ func later(a, b Origin) Origin {
 // candidates returns roles among which those that a selector matches are: those
 // with the first label it asks for, else all.
 func (g *rbacGraph) candidates(selector string) []*role {
-	for _, want := range strings.Split(selector, ",") {
+	for want := range strings.SplitSeq(selector, ",") {
 		if strings.Contains(want, "=") && !strings.HasPrefix(want, "!") && !strings.Contains(want, "|") {
 			return g.byLabel[want]
 		}
@@ -98,7 +98,7 @@ func selects(selector string, labels []string) bool {
 	if selector == "" {
 		return true
 	}
-	for _, want := range strings.Split(selector, ",") {
+	for want := range strings.SplitSeq(selector, ",") {
 		want, not := strings.CutPrefix(want, "!")
 		key, values, valued := strings.Cut(want, "=")
 		met := slices.ContainsFunc(labels, func(l string) bool {
