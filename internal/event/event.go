@@ -13,6 +13,8 @@
 // An Event has one owner at a time. It imports nothing else of clew.
 package event
 
+import "slices"
+
 // Kind says what was observed.
 type Kind uint8
 
@@ -174,6 +176,13 @@ type Actor struct {
 	IP        string   // the address the server itself saw: last element of sourceIPs
 	ForgedIPs []string // client-supplied earlier elements (X-Forwarded-For)
 	Agent     string   // user agent, client-supplied
+}
+
+// Joins reports whether the actor is an identity that nodes join the cluster
+// with, before they have one of their own. The API server decides about both
+// kind and groups.
+func (a *Actor) Joins() bool {
+	return a.Kind == ActorBootstrap || slices.Contains(a.Groups, "system:bootstrappers")
 }
 
 func (a *Actor) reset() {

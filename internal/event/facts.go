@@ -45,6 +45,8 @@ type ActorFacts struct {
 	SecretReadBy  string
 	CertRequester string // who created the CSR this certificate comes from
 	CertApprover  string // who approved it
+	Settled       bool   // the credential or identity was at home in its first network for an hour or more
+	CertForeign   bool   // a node's: neither the node itself nor an identity that nodes join with asked for it
 
 	// A grant made in this log without which the request would have been refused.
 	NeedsGrant  string // binding or role, "ClusterRoleBinding/name"
@@ -91,6 +93,7 @@ type TargetFacts struct {
 	HostPaths      []string // of the pod entered
 	ForgedOwner    bool     // pod claims a controller owner but its creator is not that controller
 	Mimics         string   // existing controller whose pods' names this new name imitates
+	NodeElsewhere  bool     // a certificate is asked for in the name of a node that works at another address
 	Foreign        bool     // the object belongs to another identity's namespace or creator
 }
 
@@ -109,9 +112,13 @@ type ChangeFacts struct {
 
 // GrantFacts is what an RBAC object gives, in the vocabulary of docs/fields.md.
 type GrantFacts struct {
-	Powers       []string // what the role or the bound role allows
-	NewPowers    []string // of those, what its subjects or the role did not have before
-	ClusterWide  bool
+	Powers      []string // what the role or the bound role allows
+	NewPowers   []string // of those, what its subjects or the role did not have before
+	ClusterWide bool
+	// Widens names the ClusterRoles that gain powers because they aggregate the
+	// role, AggregatedPowers what they gain.
+	Widens, AggregatedPowers []string
+
 	SubjectNew   bool // every subject is a service account created by the same identity in this log (an installation)
 	SubjectSelf  bool // a subject is the actor itself, whoever it acts as, a group of these, or an identity its lineage leads to
 	WebhookAgeS  int  // webhook configurations: age of the service behind it
@@ -132,7 +139,7 @@ func (f *Facts) reset() {
 	*c = ChangeFacts{}
 	c.InjectorAgeS, c.ImagesAdded, c.ContainersAdded, c.Injected, c.InjectedBy = -1, images, containers, injected, by
 
-	powers, fresh := emptied(g.Powers), emptied(g.NewPowers)
+	powers, fresh, widens, aggregated := emptied(g.Powers), emptied(g.NewPowers), emptied(g.Widens), emptied(g.AggregatedPowers)
 	*g = GrantFacts{}
-	g.WebhookAgeS, g.Powers, g.NewPowers = -1, powers, fresh
+	g.WebhookAgeS, g.Powers, g.NewPowers, g.Widens, g.AggregatedPowers = -1, powers, fresh, widens, aggregated
 }

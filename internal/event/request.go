@@ -190,6 +190,10 @@ type Body struct {
 	// AggregateTo lists the labels rbac.authorization.k8s.io/aggregate-to-*
 	// set to "true", by their last part.
 	AggregateTo []string
+	// AggregateFrom lists the selectors of a ClusterRole's aggregationRule, one
+	// string each: requirements joined by commas, as "key=value", "key=a|b" (one
+	// of), "key" (is there), each with "!" before it when it must not hold.
+	AggregateFrom []string
 
 	Webhooks []Webhook // webhook configurations; admission policies fill Policy
 
@@ -248,7 +252,7 @@ func (b *Body) reset() {
 	*b = Body{
 		Patch: emptied(b.Patch), Owners: emptied(b.Owners), Labels: emptied(b.Labels), Annotations: emptied(b.Annotations),
 		Containers: emptiedTo(b.Containers, 4), Volumes: emptied(b.Volumes), Subjects: emptied(b.Subjects), Rules: emptiedTo(b.Rules, 4),
-		AggregateTo: emptied(b.AggregateTo), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
+		AggregateTo: emptied(b.AggregateTo), AggregateFrom: emptied(b.AggregateFrom), Webhooks: emptied(b.Webhooks), PolicyResources: emptied(b.PolicyResources),
 		PolicyExpressions: emptied(b.PolicyExpressions), CSRUsages: emptied(b.CSRUsages), Audiences: emptied(b.Audiences),
 		ExternalIPs: emptied(b.ExternalIPs), Ports: emptied(b.Ports), Selector: emptied(b.Selector), DataKeys: emptied(b.DataKeys),
 		PodIPs: emptied(b.PodIPs), NodeIPs: emptied(b.NodeIPs), Replicas: -1,

@@ -20,12 +20,29 @@ func (g *Graph) observeCloud(s *session, e *event.Event) {
 	if principal := grantedPrincipal(c); principal != "" {
 		g.access.put(g.key("principal", principal), s.originOf(e))
 	}
+	g.noteMembers(s, e)
 	if runsCommand(c) {
 		g.fetched.put(g.key("aks-command"), s.originOf(e))
 	}
 	if fetchesClusterCredential(c) {
 		g.fetched.put(g.networkKey(s), s.originOf(e))
 	}
+}
+
+// noteMembers remembers whom a policy change gave access that is no administrator's
+// daily work: people from outside, or anybody where a suspect credential made it.
+func (g *Graph) noteMembers(s *session, e *event.Event) {
+	for _, name := range e.OutsideMembers() {
+		g.access.put(g.key("principal", name), s.originOf(e))
+	}
+	if !e.Facts.Actor.Suspect {
+		return
+	}
+	e.Cloud.GrantedMembers(func(member string) bool {
+		_, name, _ := strings.Cut(member, ":")
+		g.access.put(g.key("principal", name), s.originOf(e))
+		return true
+	})
 }
 
 // cloudOrigin says how a cloud credential was issued.
@@ -103,9 +120,22 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 	g.linkPodIdentity(s, e)
 	if e.Kind != event.KindAPIRequest {
 		g.noteIdentity(s, e)
+		if e.Cloud.Provider == "gcp" {
+			g.linkAccess(s, e.Actor.Name)
+		}
 		return
 	}
-	for _, principal := range []string{e.Actor.ARN, e.Actor.Role, e.Actor.UID} {
+	g.linkAccess(s, e.Actor.ARN, e.Actor.Role, e.Actor.UID, e.Actor.Name)
+	if o, ok := g.fetched.get(g.networkKey(s)); ok && e.Facts.Actor.FirstSeen && e.Time-o.Time < sessionIdleNanos {
+		g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightFetched, Label: "cluster credential"})
+		s.inherit(o)
+	}
+}
+
+// linkAccess links a session with whoever gave one of its principals access from
+// the cloud: an EKS access entry, a role of Google Cloud.
+func (g *Graph) linkAccess(s *session, principals ...string) {
+	for _, principal := range principals {
 		if principal == "" {
 			continue
 		}
@@ -114,10 +144,6 @@ func (g *Graph) linkCloudOrigin(s *session, e *event.Event) {
 			s.inherit(o)
 			break
 		}
-	}
-	if o, ok := g.fetched.get(g.networkKey(s)); ok && e.Facts.Actor.FirstSeen && e.Time-o.Time < sessionIdleNanos {
-		g.link(s, o.Unit, Link{Type: LinkCloudAccess, Grade: Strong, Strength: weightFetched, Label: "cluster credential"})
-		s.inherit(o)
 	}
 }
 

@@ -59,6 +59,7 @@ type origin struct {
 	Label     string
 	Approver  *origin // of a certificate: who approved the request
 	Suspect   bool    // a lineage fact spoke against its session
+	Joins     bool    // of a certificate request: an identity that nodes join with made it
 	Made      bool    // of a secret: this origin created it rather than read it
 	Listed    bool    // of a secret: it was one of a list
 }
@@ -198,10 +199,13 @@ func (g *Graph) tableParent(s *session) Ref {
 func (g *Graph) describe(s *session, e *event.Event) {
 	f, l := &e.Facts.Actor, &s.Lineage
 	f.MintedBy, f.MintedForeign, f.SecretReadBy = l.MintedBy, l.MintedForeign, l.SecretReadBy
-	f.CertRequester, f.CertApprover = l.CertRequester, l.CertApprover
+	f.CertRequester, f.CertApprover, f.CertForeign = l.CertRequester, l.CertApprover, l.CertForeign
 	f.IssuedVia, f.IssuedTo, f.IssuedToPod = l.IssuedVia, l.IssuedTo, l.IssuedToPod
 	f.ForeignIssued = foreignIssued(l.IssuedNet, s.Net)
 	f.NodeRole = e.Kind == event.KindCloudCall && (e.Cloud.InstanceID != "" || e.Cloud.RoleDelivery != "")
+	if e.Actor.Kind != event.ActorServiceAccount || e.Actor.PodUID != "" || f.Settled {
+		s.Settled = true
+	}
 	f.Suspect = s.suspect(f)
 	if l.MintedForeign || f.Suspect {
 		f.System, f.Controller = false, false
@@ -215,13 +219,13 @@ func (g *Graph) describe(s *session, e *event.Event) {
 // travel and pipelines change their addresses: what they usually do is no
 // reason for suspicion in a new network; what they never did before is.
 func (s *session) suspect(f *event.ActorFacts) bool {
-	if f.PodMismatch || f.NodeMismatch || f.SecretReadBy != "" {
+	if f.PodMismatch || f.NodeMismatch || f.SecretReadBy != "" || f.CertForeign {
 		return true
 	}
 	if f.MintedForeign && strings.HasPrefix(f.MintedBy, event.ServiceAccountPrefix) {
 		return true
 	}
-	return (s.Foreign || s.Tainted || f.ForeignIssued) && !f.Usual
+	return (s.Foreign && s.Settled || s.Tainted || f.ForeignIssued) && !f.Usual
 }
 
 // foreignIssued reports whether a credential issued to one network is used from

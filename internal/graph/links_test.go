@@ -180,6 +180,7 @@ func lineage(f *event.Facts) string {
 	text("secretReadBy", a.SecretReadBy)
 	text("certRequester", a.CertRequester)
 	text("certApprover", a.CertApprover)
+	flag("certForeign", a.CertForeign)
 	text("needsGrant", a.NeedsGrant)
 	text("grantBy", a.GrantBy)
 	flag("selfGranted", a.SelfGranted)

@@ -49,6 +49,7 @@ func (g *Graph) applyOrigin(s *session, e *event.Event, o origin) {
 	case strings.HasPrefix(e.Actor.Credential, "X509SHA256="):
 		kind = LinkCertificate
 		l.CertRequester = o.User
+		l.CertForeign = e.Actor.Kind == event.ActorNode && o.User != s.User && !o.Joins
 		if o.Approver != nil {
 			l.CertApprover = o.Approver.User
 		}
@@ -173,6 +174,7 @@ func (g *Graph) noteCSR(s *session, e *event.Event) {
 	case r.Verb == "create":
 		o := s.originOf(e)
 		o.Label = g.keep(r.Name)
+		o.Joins = e.Actor.Joins()
 		g.origins.put(k, o)
 	case r.Subresource == "approval":
 		o, _ := g.origins.get(k)

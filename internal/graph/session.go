@@ -29,6 +29,7 @@ type session struct {
 	Last    int64
 	User    string
 	Net     inventory.Network
+	Settled bool // people and pods, and machines whose home is known; see inventory
 	Foreign bool // began from a network that is new for the credential
 	Tainted bool // a suspect session led to it
 	Barrier bool // nothing is inherited: control plane, nodes, routine controllers
@@ -46,6 +47,7 @@ type lineage struct {
 	SecretReadBy  string
 	CertRequester string
 	CertApprover  string
+	CertForeign   bool
 	IssuedVia     string
 	IssuedTo      string
 	IssuedToPod   string

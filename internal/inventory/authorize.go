@@ -159,10 +159,11 @@ func (inv *Inventory) creditIsOlder(e *event.Event, namespace, name string) bool
 		return true
 	}
 	b := inv.binding(namespace, name)
-	if b == nil {
-		return true // its creation was not seen
-	}
 	q := requestOf(e)
+	if b == nil { // its creation was not seen, but perhaps a change of its role
+		g, allows := inv.allowedByCreditedRole(e, &q)
+		return !allows || !g.Origin.Seen()
+	}
 	if !slices.ContainsFunc(b.Subjects, func(s grantedSubject) bool { return !s.Origin.Seen() && q.is(s.Subject) }) {
 		return false
 	}
@@ -171,8 +172,8 @@ func (inv *Inventory) creditIsOlder(e *event.Event, namespace, name string) bool
 		return true
 	}
 	older := false
-	inv.rulesOf(r, func(_ *role, g *grantedRule) bool {
-		older = older || !g.Origin.Seen() && q.allowed(&g.Rule)
+	inv.rulesOf(r, func(_ *role, g *grantedRule, via Origin) bool {
+		older = older || !g.Origin.Seen() && !via.Seen() && q.allowed(&g.Rule)
 		return !older
 	})
 	return older
@@ -289,7 +290,39 @@ func (inv *Inventory) judge(e *event.Event) verdict {
 			out = verdict{g, true}
 		}
 	}
+	if !out.needed && credited && inv.binding(namespace, name) == nil {
+		if g, allows := inv.allowedByCreditedRole(e, &q); allows && g.Origin.Seen() {
+			g.Credited = true
+			out = verdict{g, true}
+		}
+	}
 	return out
+}
+
+// allowedByCreditedRole judges a request by the role that the server credited
+// through a binding older than the log.
+func (inv *Inventory) allowedByCreditedRole(e *event.Event, q *request) (Grant, bool) {
+	namespace, _, _ := creditedBinding(e.K8s.Reason)
+	kind, name := creditedRole(e.K8s.Reason)
+	if kind != "Role" {
+		namespace = ""
+	}
+	r := inv.role(namespace, name)
+	if r == nil {
+		return Grant{}, false
+	}
+	return inv.allowedByRole(e.ID, q, r)
+}
+
+// creditedRole parses the role out of the authorization reason.
+func creditedRole(reason string) (kind, name string) {
+	_, rest, ok := strings.Cut(reason, `" of `)
+	if !ok {
+		return "", ""
+	}
+	kind, rest, _ = strings.Cut(rest, ` "`)
+	name, _, _ = strings.Cut(rest, `"`)
+	return kind, name
 }
 
 // allowedBy says whether a binding allows the request, and by which grant of this
@@ -342,16 +375,17 @@ func newestNeeded(b *binding, q *request, self event.ID) (Origin, bool) {
 func (inv *Inventory) allowedByRole(self event.ID, q *request, r *role) (Grant, bool) {
 	var out Grant
 	allows := false
-	inv.rulesOf(r, func(part *role, g *grantedRule) bool {
-		if !q.allowed(&g.Rule) || g.Origin.Seen() && g.Origin.Event == self {
+	inv.rulesOf(r, func(part *role, g *grantedRule, via Origin) bool {
+		by := later(g.Origin, via)
+		if !q.allowed(&g.Rule) || by.Seen() && by.Event == self {
 			return true
 		}
-		if !g.Origin.Seen() {
+		if !by.Seen() {
 			out, allows = Grant{}, true
 			return false
 		}
-		if !allows || g.Origin.Time < out.Origin.Time {
-			out = Grant{Kind: "ClusterRole", Namespace: part.Namespace, Name: part.Name, Origin: g.Origin}
+		if !allows || by.Time < out.Origin.Time {
+			out = Grant{Kind: "ClusterRole", Namespace: part.Namespace, Name: part.Name, Origin: by}
 			if part.Namespace != "" {
 				out.Kind = "Role"
 			}

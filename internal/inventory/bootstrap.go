@@ -33,12 +33,16 @@ type defaults struct {
 	bindings      []*binding
 }
 
+// defaultAggregation begins the labels by which default roles are aggregated.
+const defaultAggregation = "rbac.authorization.k8s.io/aggregate-to-"
+
 // defaultObject is a role or binding that every cluster begins with.
 type defaultObject struct {
 	Kind        string             `json:"kind"`
 	Namespace   string             `json:"namespace"`
 	Name        string             `json:"name"`
 	AggregateTo []string           `json:"aggregateTo"`
+	Aggregates  bool               `json:"aggregates"`
 	Rules       []event.PolicyRule `json:"rules"`
 	Role        string             `json:"role"` // Kind/name
 	Subjects    []event.Subject    `json:"subjects"`
@@ -79,7 +83,13 @@ func (d *defaults) add(o *defaultObject) {
 		d.bindings = append(d.bindings, b)
 		return
 	}
-	r := &role{Namespace: o.Namespace, Name: o.Name, AggregateTo: o.AggregateTo, Default: true}
+	r := &role{Namespace: o.Namespace, Name: o.Name, Default: true}
+	for _, name := range o.AggregateTo {
+		r.Labels = append(r.Labels, defaultAggregation+name+"=true")
+	}
+	if o.Aggregates {
+		r.From = []string{defaultAggregation + o.Name + "=true"}
+	}
 	for _, p := range o.Rules {
 		r.Rules = append(r.Rules, grantedRule{Rule: p, Powers: powersOf(&p)})
 	}

@@ -78,6 +78,9 @@ func (inv *Inventory) Credential(id string) (Credential, bool) {
 // unauthenticated actor.
 func (inv *Inventory) credentialKey(a *event.Actor) (event.ID, bool) {
 	switch {
+	case a.Kind == event.ActorUser && strings.HasPrefix(a.Credential, "JTI="):
+		// A person's token lives for an hour: it is the person who is known.
+		return inv.key("user", a.Name), true
 	case a.Credential != "" && (a.Name == "" || !strings.HasPrefix(a.Credential, "azure:")):
 		return inv.key("credential", a.Credential), true
 	case a.Credential == "" && a.PodUID != "":
@@ -113,6 +116,7 @@ func (inv *Inventory) describeActor(e *event.Event) {
 	f.NodeMismatch = inv.nodeMismatch(e)
 	f.PodMismatch = inv.podMismatch(e)
 	inv.describeNetworks(e, c)
+	f.Settled = inv.settled(c)
 	f.Proxy = inv.proxy(e)
 	inv.chooseHistory(e, k)
 	f.NewAgent = !f.Proxy && c.newAgent(e.Actor.Agent)

@@ -51,6 +51,9 @@ func (inv *Inventory) describeRole(e *event.Event) {
 			after |= inv.contributed(old)
 		}
 	}
+	if b, whole := stateBody(r); len(b.AggregateFrom) > 0 {
+		after |= inv.contributed(&role{Name: r.Name, From: fromAfter(old, b, whole)})
+	}
 	if old == nil && appends(&r.Object) { // what is added is new, the rest was there
 		before = after
 		for i := range r.Object.Rules {
@@ -60,15 +63,14 @@ func (inv *Inventory) describeRole(e *event.Event) {
 	f.Powers = after.names(f.Powers)
 	f.NewPowers = (after &^ before).names(f.NewPowers)
 	f.SubjectSelf = inv.boundTo(e, r.Namespace, r.Name)
+	inv.describeAggregation(e, old, after)
 }
 
 // contributed returns the powers aggregated into a role.
 func (inv *Inventory) contributed(r *role) powers {
 	var out powers
-	if r.Namespace == "" {
-		for _, part := range inv.rbac.contributors(r.Name) {
-			out |= inv.rolePowers(part)
-		}
+	for _, part := range inv.rbac.contributors(r) {
+		out |= inv.rolePowers(part)
 	}
 	return out
 }

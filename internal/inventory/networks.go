@@ -39,6 +39,21 @@ func (inv *Inventory) describeNetworks(e *event.Event, c *credential) {
 	f.YoungNetwork = f.NetworkAgeS >= 0 && f.NetworkAgeS < int(youngNetwork/int64(time.Second))
 }
 
+// homeAge is how long an identity must have been seen in its first network before
+// another one says much: shorter, and the log has just begun, or the address
+// was a runner's that is gone.
+const homeAge = int64(time.Hour)
+
+// settled reports whether it is known where a credential, or its identity, is at
+// home.
+func (inv *Inventory) settled(c *credential) bool {
+	if len(c.Networks) > 0 && c.Networks[0].Last-c.Networks[0].First >= homeAge {
+		return true
+	}
+	r := inv.step.routine
+	return r != nil && len(r.Places) > 0 && r.Places[0].Last-r.Places[0].First >= homeAge
+}
+
 // concurrent reports whether the credential was used from another network within
 // the window. At home that does not count where others vouch for the other one:
 // its owner is in the office.

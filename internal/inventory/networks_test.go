@@ -146,3 +146,50 @@ func TestSnapshotOfRoutines(t *testing.T) {
 		t.Errorf("after Restore: %+v", f)
 	}
 }
+
+func TestSettled(t *testing.T) {
+	l := newLog(t)
+	list := req("list", "pods", "shop", "")
+	settled := func(wait time.Duration, a event.Actor) bool {
+		l.wait(wait)
+		return l.see(fact(a, list)).Facts.Actor.Settled
+	}
+	job := func(ip string) event.Actor { return account("ci", "deploy", ip) }
+	if settled(0, person("alice", "10.1.2.3")) || settled(0, job("20.1.1.1")) {
+		t.Error("settled at first sight")
+	}
+	if settled(2*time.Hour, job("20.1.2.1")) || settled(2*time.Hour, job("20.1.3.1")) {
+		t.Error("a machine without a home is settled")
+	}
+	settled(0, person("alice", "10.1.2.3"))
+	if !settled(0, person("alice", "81.2.69.7")) {
+		t.Error("four hours at home are not enough")
+	}
+}
+
+func TestPersonStandsForHourlyTokens(t *testing.T) {
+	l := newLog(t)
+	list := req("list", "pods", "shop", "")
+	with := func(token, ip string) event.Actor {
+		a := person("alice", ip)
+		a.Credential = "JTI=" + token
+		return a
+	}
+	l.see(fact(with("t1", "10.1.2.3"), list))
+	if f := l.see(fact(with("t2", "81.2.69.7"), list)).Facts.Actor; !f.NewNetwork || f.FirstSeen {
+		t.Errorf("another token from another network: %+v", f)
+	}
+}
+
+func TestReachIsPartOfWhatIsUsual(t *testing.T) {
+	l := newLog(t)
+	everywhere := req("list", "secrets", "", "")
+	l.see(fact(person("alice", "10.1.2.3"), req("list", "secrets", "shop", "")))
+	l.wait(time.Hour)
+	if !l.see(fact(person("alice", "10.1.2.3"), req("list", "secrets", "pay", ""))).Facts.Actor.Usual {
+		t.Error("secrets of a namespace are not usual")
+	}
+	if l.see(fact(person("alice", "10.1.2.3"), everywhere)).Facts.Actor.Usual {
+		t.Error("everybody's secrets are usual to who lists those of a namespace")
+	}
+}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
 )
@@ -76,6 +77,20 @@ func (inv *Inventory) nodeMismatch(e *event.Event) bool {
 	}
 	n := inv.node(e.Actor.NodeName)
 	if n == nil || n.has(p.addr) || !sameFamily(n.Seen, p.addr) || registers(e) {
+		return false
+	}
+	u, _ := inv.addrs.peek(addressKey(p.addr))
+	return u.Nodes < 2
+}
+
+// nodeElsewhere reports whether a certificate is asked for in the name of a node
+// whose kubelet works at another address. Nodes that share one behind a NAT
+// gateway cannot be told apart.
+func (inv *Inventory) nodeElsewhere(e *event.Event) bool {
+	name, ok := strings.CutPrefix(e.K8s.Object.CSRCommonName(), "system:node:")
+	p := inv.step.place
+	n := inv.node(name)
+	if !ok || n == nil || !p.known() || p.loopback() || n.has(p.addr) || !sameFamily(n.Seen, p.addr) {
 		return false
 	}
 	u, _ := inv.addrs.peek(addressKey(p.addr))

@@ -146,7 +146,7 @@ func matchesResource(p *event.PolicyRule, resource, sub string) bool {
 func (inv *Inventory) rolePowers(r *role) powers {
 	var out powers
 	if r != nil {
-		inv.rulesOf(r, func(_ *role, g *grantedRule) bool {
+		inv.rulesOf(r, func(_ *role, g *grantedRule, _ Origin) bool {
 			out |= g.Powers
 			return true
 		})

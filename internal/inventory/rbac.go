@@ -22,6 +22,8 @@ type rbacGraph struct {
 	fresh     int
 	bySubject map[event.ID][]*binding
 	byLabel   map[string][]*role
+	combined  []*role // those with an aggregation rule
+	cause     Origin  // the latest request that changed what roles are aggregated of
 	h         event.Hasher
 
 	found []*binding // scratch of bindingsOf
@@ -34,7 +36,10 @@ type rbacGraph struct {
 type role struct {
 	Namespace, Name string // no namespace: ClusterRole
 	Rules           []grantedRule
-	AggregateTo     []string
+	Labels          []string // of a ClusterRole, "key=value"
+	From            []string // selectors of its aggregation rule; see event.Body
+	Fed             Origin   // the change of labels by which it came to be aggregated into others
+	Selecting       Origin   // the change of its selectors
 	Created         Origin
 	Default         bool // as the cluster began with it
 }
@@ -76,7 +81,7 @@ func (g *rbacGraph) init(grants, shapes int, ttl int64) {
 
 // empty forgets all roles and bindings.
 func (g *rbacGraph) empty(grants int, ttl int64) {
-	g.fresh, g.bySubject, g.byLabel = 0, map[event.ID][]*binding{}, map[string][]*role{}
+	g.fresh, g.bySubject, g.byLabel, g.combined = 0, map[event.ID][]*binding{}, map[string][]*role{}, nil
 	g.roles.init(grants, ttl)
 	g.bindings.init(grants, ttl)
 	g.roles.onDrop, g.bindings.onDrop = g.unlinkRole, g.unlinkBinding
@@ -85,28 +90,41 @@ func (g *rbacGraph) empty(grants int, ttl int64) {
 // setRole stores a role, which must not change afterwards.
 func (g *rbacGraph) setRole(r *role, now int64) {
 	g.roles.put(grantKey(&g.h, "role", r.Namespace, r.Name), now, r)
-	for i := range r.Rules {
-		if r.Rules[i].Origin.Seen() {
-			g.fresh++
-		}
+	g.fresh += r.grants()
+	for _, label := range r.Labels {
+		g.byLabel[label] = append(g.byLabel[label], r)
 	}
-	for _, name := range r.AggregateTo {
-		g.byLabel[name] = append(g.byLabel[name], r)
+	if len(r.From) > 0 {
+		g.combined = append(g.combined, r)
 	}
 	g.epoch++
 }
 
-func (g *rbacGraph) unlinkRole(r *role) {
+// grants counts what this log granted by the role.
+func (r *role) grants() int {
+	n := 0
 	for i := range r.Rules {
 		if r.Rules[i].Origin.Seen() {
-			g.fresh--
+			n++
 		}
 	}
-	for _, name := range r.AggregateTo {
-		if g.byLabel[name] = without(g.byLabel[name], r); len(g.byLabel[name]) == 0 {
-			delete(g.byLabel, name)
+	if r.Fed.Seen() {
+		n++
+	}
+	if r.Selecting.Seen() {
+		n++
+	}
+	return n
+}
+
+func (g *rbacGraph) unlinkRole(r *role) {
+	g.fresh -= r.grants()
+	for _, label := range r.Labels {
+		if g.byLabel[label] = without(g.byLabel[label], r); len(g.byLabel[label]) == 0 {
+			delete(g.byLabel, label)
 		}
 	}
+	g.combined = without(g.combined, r)
 	g.epoch++
 }
 
@@ -183,42 +201,6 @@ func (inv *Inventory) bound(b *binding) *role {
 	return inv.role("", b.RoleName)
 }
 
-// rulesOf calls f for each rule of a role, those aggregated into it included,
-// until f returns false.
-func (inv *Inventory) rulesOf(r *role, f func(*role, *grantedRule) bool) {
-	inv.walkRules(r, 0, f)
-}
-
-// maxAggregation bounds the nesting of aggregated roles: view in edit in admin.
-const maxAggregation = 4
-
-func (inv *Inventory) walkRules(r *role, depth int, f func(*role, *grantedRule) bool) bool {
-	for i := range r.Rules {
-		if !f(r, &r.Rules[i]) {
-			return false
-		}
-	}
-	if r.Namespace != "" || depth == maxAggregation {
-		return true
-	}
-	for _, part := range inv.rbac.contributors(r.Name) {
-		if part != r && !inv.walkRules(part, depth+1, f) {
-			return false
-		}
-	}
-	return true
-}
-
-// contributors returns the ClusterRoles whose aggregate-to label names this one.
-func (g *rbacGraph) contributors(name string) []*role {
-	switch name {
-	case "admin", "edit", "view", "cluster-reader":
-	default:
-		return nil // only these have the label's last part as their name by convention
-	}
-	return g.byLabel[name]
-}
-
 // rbacKind classes the RBAC resources: what kind of object, and whether it is
 // cluster-wide.
 func rbacKind(r *event.Request) (isRole, isBinding, clusterWide bool) {
@@ -286,7 +268,7 @@ func (inv *Inventory) learnRole(e *event.Event) {
 	}
 	k := grantKey(&inv.h, "role", r.Namespace, r.Name)
 	old, known := inv.rbac.roles.peek(k)
-	n := &role{Namespace: inv.keep(r.Namespace), Name: strings.Clone(r.Name), AggregateTo: clone(b.AggregateTo)}
+	n := &role{Namespace: inv.keep(r.Namespace), Name: strings.Clone(r.Name), Labels: labelsAfter(old, b, whole), From: fromAfter(old, b, whole)}
 	if r.Verb == "create" {
 		n.Created = inv.origin(e)
 	} else if known {
@@ -294,9 +276,10 @@ func (inv *Inventory) learnRole(e *event.Event) {
 	}
 	n.Rules = inv.rulesAfter(e, old, b, whole)
 	n.Default = known && old.Default
-	if !whole && len(b.AggregateTo) == 0 && known {
-		n.AggregateTo = old.AggregateTo
+	if aggregates(e) && known { // it writes rules and nothing else
+		n.Labels, n.From = old.Labels, old.From
 	}
+	inv.learnAggregation(e, old, n)
 	inv.rbac.setRole(n, inv.now)
 }
 
@@ -325,6 +308,11 @@ func (inv *Inventory) rulesAfter(e *event.Event, old *role, b *event.Body, whole
 			continue
 		}
 		g := grantedRule{Rule: cloneRule(p), Powers: powersOf(p)}
+		if by, ok := inv.aggregationCause(e, old, g.Powers); ok {
+			g.Origin = by
+			out = append(out, g)
+			continue
+		}
 		if old != nil || e.K8s.Verb == "create" || namesRule(&e.K8s.Object, p) {
 			g.Origin = origin
 		}
@@ -375,29 +363,7 @@ func (inv *Inventory) ruleOrigin(e *event.Event, old *role) Origin {
 	if old == nil && e.K8s.Verb != "create" && !appends(&e.K8s.Object) {
 		return Origin{}
 	}
-	if e.Facts.Actor.System && e.Actor.ServiceAccount == aggregator && old != nil && !old.Default {
-		return inv.origin(e)
-	}
 	return inv.grantOrigin(e)
-}
-
-// aggregator copies the rules of labelled roles into those that aggregate them.
-const aggregator = "clusterrole-aggregation-controller"
-
-// aggregated reports whether the aggregation controller copied a rule from a
-// role that is counted as a contributor already.
-func (inv *Inventory) aggregated(e *event.Event, p *event.PolicyRule) bool {
-	if e.Actor.ServiceAccount != aggregator || !e.Facts.Actor.System {
-		return false
-	}
-	found := false
-	for _, part := range inv.rbac.contributors(e.K8s.Name) {
-		inv.rulesOf(part, func(_ *role, g *grantedRule) bool {
-			found = found || equalRule(&g.Rule, p)
-			return !found
-		})
-	}
-	return found
 }
 
 // appends reports whether a body is a JSON patch that adds elements to rules or

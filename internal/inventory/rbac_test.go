@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -264,8 +265,39 @@ func TestNeededGrant(t *testing.T) {
 		}, secrets(""), "ClusterRole/view"},
 		{"aggregated role", []*event.Event{
 			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("view", toBob))),
-			fact(admin, made(rbacGroup+"clusterroles", "", "extra", "x1", event.Body{Rules: []event.PolicyRule{rule("", "secrets", "list")}, AggregateTo: []string{"view"}})),
+			fact(admin, made(rbacGroup+"clusterroles", "", "extra", "x1", event.Body{Rules: []event.PolicyRule{rule("", "secrets", "list")}, Labels: []string{"rbac.authorization.k8s.io/aggregate-to-view=true"}})),
 		}, secrets(""), "ClusterRole/extra"},
+		{"label put on a role the log does not show, copied by the controller", []*event.Event{
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("view", toBob))),
+			fact(admin, labelled("backup", "rbac.authorization.k8s.io/aggregate-to-view=true")),
+			fact(aggregation("10.9.0.1"), rulesOfRole("view", rule("", "pods", "list"), rule("", "secrets", "list"))),
+		}, secrets(""), "ClusterRole/view"},
+		{"label put on a default role", []*event.Event{
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("view", toBob))),
+			fact(admin, labelled("cluster-admin", "rbac.authorization.k8s.io/aggregate-to-view=true")),
+		}, secrets(""), "ClusterRole/cluster-admin"},
+		{"selector that takes in a default role", []*event.Event{
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterroles", "", "monitoring", "m1", event.Body{AggregateFrom: []string{"part=monitoring"}})),
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("monitoring", toBob))),
+			fact(admin, selecting("monitoring", "rbac.authorization.k8s.io/aggregate-to-edit=true")),
+		}, secrets(""), "ClusterRole/system:aggregate-to-edit"},
+		{"role widened behind a binding older than the log", []*event.Event{
+			fact(admin, labelled("cluster-admin", "rbac.authorization.k8s.io/aggregate-to-view=true")),
+		}, secrets(`RBAC: allowed by RoleBinding "old/shop" of ClusterRole "view" to User "bob"`), "ClusterRole/cluster-admin"},
+		{"role that allowed it always, behind a binding older than the log", []*event.Event{
+			fact(admin, labelled("cluster-admin", "rbac.authorization.k8s.io/aggregate-to-edit=true")),
+		}, secrets(`RBAC: allowed by RoleBinding "old/shop" of ClusterRole "edit" to User "bob"`), ""},
+		{"own aggregation rule", []*event.Event{
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterroles", "", "monitoring", "m1", event.Body{AggregateFrom: []string{"part=monitoring,stage=a|b"}})),
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("monitoring", toBob))),
+			fact(admin, made(rbacGroup+"clusterroles", "", "extra", "x1", event.Body{Rules: []event.PolicyRule{rule("", "secrets", "list")}, Labels: []string{"part=monitoring", "stage=b"}})),
+			fact(aggregation("10.9.0.1"), rulesOfRole("monitoring", rule("", "secrets", "list"))),
+		}, secrets(""), "ClusterRole/extra"},
+		{"labels that the aggregation rule does not select", []*event.Event{
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterroles", "", "monitoring", "m1", event.Body{AggregateFrom: []string{"part=monitoring,!stage=b"}})),
+			fact(manager("10.9.0.1"), made(rbacGroup+"clusterrolebindings", "", "viewers", "v1", bindingBody("monitoring", toBob))),
+			fact(admin, made(rbacGroup+"clusterroles", "", "extra", "x1", event.Body{Rules: []event.PolicyRule{rule("", "secrets", "list")}, Labels: []string{"part=monitoring", "stage=b"}})),
+		}, secrets(""), ""},
 		{"refused", []*event.Event{bind}, func() event.Request {
 			r := secrets("")
 			r.Code = 403
@@ -287,7 +319,7 @@ func TestNeededGrant(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("NeededGrant = %q, want %q", got, tt.want)
 			}
-			if ok && (g.Origin.User != "admin" || g.Credited != (tt.ask.Reason == credited)) {
+			if ok && (g.Origin.User != "admin" || g.Credited != (tt.ask.Reason == credited || strings.Contains(tt.ask.Reason, "of ClusterRole \"view\""))) {
 				t.Errorf("grant %+v", g)
 			}
 		})
@@ -316,5 +348,61 @@ func TestGrantDoesNotJustifyItself(t *testing.T) {
 	e := l.see(fact(person("eve", "10.1.2.9"), made(rbacGroup+"clusterrolebindings", "", "me", "m1", bindingBody("cluster-admin", event.Subject{Kind: "User", Name: "eve"}))))
 	if g, ok := l.inv.NeededGrant(e); ok {
 		t.Errorf("a binding allowed its own creation: %v", g)
+	}
+}
+
+// labelled is a patch that puts labels on a role.
+func labelled(role string, labels ...string) event.Request {
+	r := req("patch", rbacGroup+"clusterroles", "", role)
+	r.Object = body(event.Body{Labels: labels})
+	return r
+}
+
+// selecting is a patch of a role's aggregation rule.
+func selecting(role string, selectors ...string) event.Request {
+	r := req("patch", rbacGroup+"clusterroles", "", role)
+	r.Object = body(event.Body{AggregateFrom: selectors})
+	return r
+}
+
+// rulesOfRole is the aggregation controller's patch of a role.
+func rulesOfRole(role string, rules ...event.PolicyRule) event.Request {
+	r := req("patch", rbacGroup+"clusterroles", "", role)
+	r.Object = body(event.Body{Rules: rules})
+	r.Response = body(event.Body{Kind: "ClusterRole", Rules: rules})
+	return r
+}
+
+// aggregation is the clusterrole-aggregation-controller.
+func aggregation(ip string) event.Actor {
+	return event.Actor{
+		Kind: event.ActorServiceAccount, Name: "system:serviceaccount:kube-system:" + aggregator, Namespace: "kube-system", ServiceAccount: aggregator,
+		IP: ip, Agent: "kube-controller-manager/v1.36.3",
+	}
+}
+
+func TestAggregationIsDescribed(t *testing.T) {
+	l := newLog(t)
+	mallory := person("mallory", "10.1.2.9")
+	l.see(fact(person("admin", "10.1.2.3"), made(rbacGroup+"rolebindings", "shop", "m", "r1", bindingBody("view", event.Subject{Kind: "User", Name: "mallory"}))))
+	tests := []struct {
+		name           string
+		ask            event.Request
+		widens, powers []string
+		bound          bool
+	}{
+		{"label on a default role", labelled("system:kubelet-api-admin", "rbac.authorization.k8s.io/aggregate-to-view=true"), []string{"admin", "edit", "view"}, []string{"nodes-proxy"}, true},
+		{"label that feeds nothing", labelled("system:kubelet-api-admin", "team=a"), nil, nil, false},
+		{"a role the log does not show", made(rbacGroup+"clusterroles", "", "x", "x1", event.Body{Rules: []event.PolicyRule{rule("", "secrets", "list")}, Labels: []string{"acme.example/aggregate-to-ops=true"}}),
+			[]string{"ops"}, []string{"secrets-read"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := l.see(fact(mallory, tt.ask)).Facts.Grants
+			slices.Sort(g.Widens)
+			if !slices.Equal(g.Widens, tt.widens) || !slices.Equal(g.AggregatedPowers, tt.powers) || g.SubjectSelf != tt.bound {
+				t.Errorf("widens %v by %v, self %v", g.Widens, g.AggregatedPowers, g.SubjectSelf)
+			}
+		})
 	}
 }

@@ -114,7 +114,21 @@ func (inv *Inventory) hashShape(e *event.Event) uint64 {
 	if e.Actor.Impersonated != "" {
 		as = "other"
 	}
-	return inv.hash(as, e.K8s.Verb, e.K8s.Group, e.K8s.Resource, e.K8s.Subresource)
+	return inv.hash(as, e.K8s.Verb, e.K8s.Group, e.K8s.Resource, e.K8s.Subresource, reach(&e.K8s))
+}
+
+// reach tells kinds of a request apart that weigh differently: who deploys, or
+// reads a team's secrets, every day, has not thereby run a pod with the powers of
+// its node, or read everybody's.
+func reach(r *event.Request) string {
+	b := &r.Object
+	switch {
+	case b.HasPodSpec && (b.Privileged() || b.HostPID || b.HostIPC):
+		return "node"
+	case r.Resource == "secrets" && r.Verb == "list" && r.Namespace == "":
+		return "everywhere"
+	}
+	return ""
 }
 
 // streamsOfRoutine is the number of streaming lists, each of another resource,

@@ -62,6 +62,7 @@ type state struct {
 	Bindings []saved[*binding]
 	Older    []stamp
 	Epoch    uint64
+	Cause    Origin // of aggregation
 }
 
 func save[V any](t *table[V]) []saved[V] {
@@ -111,7 +112,7 @@ func (inv *Inventory) state() *state {
 		Streams: saveKeys(&inv.streams), Creds: save(&inv.creds), Failures: save(&inv.failures), Routines: save(&inv.routines), Homes: save(&inv.homes),
 		Pods: save(&inv.pods), Nodes: save(&inv.nodes), Addrs: save(&inv.addrs), Control: inv.control, Platform: inv.platform,
 		Graves: save(&inv.objects.graves),
-		Roles:  save(&inv.rbac.roles), Bindings: save(&inv.rbac.bindings), Older: saveKeys(&inv.rbac.older), Epoch: inv.rbac.epoch,
+		Roles:  save(&inv.rbac.roles), Bindings: save(&inv.rbac.bindings), Older: saveKeys(&inv.rbac.older), Epoch: inv.rbac.epoch, Cause: inv.rbac.cause,
 	}
 	for _, c := range inv.counters() {
 		s.Drops[c.name] = drops{*c.evicted, *c.expired}
@@ -217,7 +218,7 @@ func (inv *Inventory) loadGrants(s *state) {
 		g.setBinding(x.Val, x.At)
 	}
 	loadKeys(&g.older, s.Older)
-	g.epoch = s.Epoch
+	g.epoch, g.cause = s.Epoch, s.Cause
 }
 
 // Stats tells how full the inventory is and what it had to forget.

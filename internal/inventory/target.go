@@ -15,6 +15,9 @@ func (inv *Inventory) describeTarget(e *event.Event) {
 	if untracked(r.Resource) {
 		return
 	}
+	if r.Resource == "certificatesigningrequests" && r.Verb == "create" {
+		f.NodeElsewhere = inv.nodeElsewhere(e)
+	}
 	if name := r.TargetName(); name != "" {
 		inv.step.target = inv.nameKey(r.Group, r.Resource, r.Namespace, name)
 		inv.step.object = inv.current(inv.step.target, e)

@@ -116,6 +116,8 @@ func (d *Decoder) object(b *event.Body, want reads) {
 			d.ifReads(want, readTemplate, b, (*Decoder).sureTemplate)
 		case "rules":
 			d.ifReads(want, readRBAC, b, (*Decoder).rules)
+		case "aggregationRule":
+			d.ifReads(want, readRBAC, b, (*Decoder).aggregationRule)
 		case "roleRef":
 			d.ifReads(want, readRBAC, b, (*Decoder).roleRef)
 		case "subjects":

@@ -120,6 +120,10 @@ func TestDecodeBody(t *testing.T) {
 				b.Labels = []string{"rbac.authorization.k8s.io/aggregate-to-view=true", "rbac.authorization.k8s.io/aggregate-to-edit=false"}
 				b.Rules = []event.PolicyRule{{URLs: []string{"/x"}, Verbs: []string{"get"}}}
 			})},
+		{"aggregating role", `{"kind":"ClusterRole","aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"b":"1","a":"2"},"matchExpressions":[{"key":"c","operator":"In","values":["x","y"]},{"key":"d","operator":"DoesNotExist"}]},{}]}}`,
+			present(func(b *event.Body) {
+				b.Kind, b.AggregateFrom = "ClusterRole", []string{"a=2,b=1,c=x|y,!d", ""}
+			})},
 		{"Google's name for a kind", `{"@type":"core.k8s.io/v1.Pod","spec":{"hostPID":true}}`,
 			present(func(b *event.Body) { b.HasPodSpec, b.HostPID = true, true })},
 		{"skipped", `"skipped-too-big-size-object"`, event.Body{Skipped: true}},

@@ -173,6 +173,9 @@ func (o *oracleEvent) bodyOf(t *testing.T, raw json.RawMessage, want reads) even
 			ResourceNames   []string `json:"resourceNames"`
 			NonResourceURLs []string `json:"nonResourceURLs"`
 		} `json:"rules"`
+		AggregationRule struct {
+			ClusterRoleSelectors []oracleSelector `json:"clusterRoleSelectors"`
+		} `json:"aggregationRule"`
 		Webhooks []struct {
 			Name         string `json:"name"`
 			ClientConfig struct {
@@ -219,6 +222,9 @@ func (o *oracleEvent) bodyOf(t *testing.T, raw json.RawMessage, want reads) even
 		b.RoleKind, b.RoleName, b.Subjects = top.RoleRef.Kind, top.RoleRef.Name, top.Subjects
 		for _, r := range top.Rules {
 			b.Rules = append(b.Rules, event.PolicyRule{Verbs: r.Verbs, Groups: r.APIGroups, Resources: r.Resources, Names: r.ResourceNames, URLs: r.NonResourceURLs})
+		}
+		for _, sel := range top.AggregationRule.ClusterRoleSelectors {
+			b.AggregateFrom = append(b.AggregateFrom, sel.text())
 		}
 	}
 	if want&readWebhooks != 0 {
@@ -530,4 +536,29 @@ func (o *oracleEvent) request() event.Request {
 		_ = json.Unmarshal([]byte(limit), &r.Limit)
 	}
 	return r
+}
+
+type oracleSelector struct {
+	MatchLabels      map[string]string `json:"matchLabels"`
+	MatchExpressions []struct {
+		Key      string   `json:"key"`
+		Operator string   `json:"operator"`
+		Values   []string `json:"values"`
+	} `json:"matchExpressions"`
+}
+
+func (o oracleSelector) text() string {
+	parts := joined(o.MatchLabels)
+	slices.Sort(parts)
+	for _, x := range o.MatchExpressions {
+		p := x.Key
+		if len(x.Values) > 0 {
+			p += "=" + strings.Join(x.Values, "|")
+		}
+		if x.Operator == "NotIn" || x.Operator == "DoesNotExist" {
+			p = "!" + p
+		}
+		parts = append(parts, p)
+	}
+	return strings.Join(parts, ",")
 }
