@@ -54,7 +54,7 @@ const (
 // intake takes in one post.
 type intake struct {
 	*Config
-	ctx  context.Context //nolint:containedctx // an intake lives no longer than its request
+	ctx  context.Context // an intake lives no longer than its request
 	only file.Format     // 0: any
 
 	total   int64 // bytes of all layers so far

@@ -218,7 +218,7 @@ func recorded(t testing.TB) [][]byte {
 			if err == nil {
 				out = append(out, rec.Raw)
 			} else if _, bad := errors.AsType[*file.RecordError](err); !bad {
-				return nil //nolint:nilerr // golden results
+				return nil // golden results
 			}
 		}
 	})

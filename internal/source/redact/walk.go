@@ -223,12 +223,12 @@ func (w *walker) array(i int, key string, h hide) (int, bool) {
 		if i < len(w.b) && w.b[i] == '"' && item == hideNone && args.hides(w.b[i:]) {
 			item = hideThis
 		}
-		start, ok := i, false
-		if i, ok = w.value(i, key, item); !ok {
-			return i, false
+		end, ok := w.value(i, key, item)
+		if !ok {
+			return end, false
 		}
-		args.note(w.b[start:i])
-		i = w.space(i)
+		args.note(w.b[i:end])
+		i = w.space(end)
 		if i >= len(w.b) || w.b[i] != ',' && w.b[i] != ']' {
 			return i, false
 		}

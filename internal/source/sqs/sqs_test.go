@@ -59,11 +59,11 @@ func (q *queue) state() (left int, dead []string, extended int) {
 
 func (q *queue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		QueueUrl, ReceiptHandle              string
+		QueueURL, ReceiptHandle              string
 		MaxNumberOfMessages, WaitTimeSeconds int
 		VisibilityTimeout                    int
 	}
-	if json.NewDecoder(r.Body).Decode(&in) != nil || in.QueueUrl == "" || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
+	if json.NewDecoder(r.Body).Decode(&in) != nil || in.QueueURL == "" || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
 		http.Error(w, `{"__type":"com.amazonaws.sqs#InvalidAddress"}`, http.StatusBadRequest)
 		return
 	}
@@ -230,16 +230,15 @@ func TestReader(t *testing.T) {
 	} {
 		r.send(body)
 	}
-	r.queue.await0(r)
+	r.awaitEmpty()
 	if s := r.meter.Status(); r.count() != 25 || s.Accepted != 25 || len(s.Rejected) != 0 {
 		t.Errorf("%d records, status %+v", r.count(), s)
 	}
 }
 
-// await0 waits for an empty queue.
-func (q *queue) await0(r *rig) {
+func (r *rig) awaitEmpty() {
 	r.Helper()
-	r.await("empty queue", func() bool { left, dead, _ := q.state(); return left == 0 && len(dead) == 0 })
+	r.await("empty queue", func() bool { left, dead, _ := r.state(); return left == 0 && len(dead) == 0 })
 }
 
 // What cannot be read is set aside by the queue, and the rest goes on.
@@ -269,14 +268,14 @@ func TestLogFull(t *testing.T) {
 		t.Errorf("%d left, dead %q", left, dead)
 	}
 	r.fail(nil)
-	r.queue.await0(r)
+	r.awaitEmpty()
 	if r.count() != 3 {
 		t.Errorf("%d records", r.count())
 	}
 	r.fail(&source.TooLargeError{Bytes: 2, Max: 1})
 	r.put("large", 1)
 	r.send(created("large"))
-	r.queue.await0(r)
+	r.awaitEmpty()
 	if s := r.meter.Status(); s.Dropped[source.DropTooLarge] != 1 {
 		t.Errorf("status %+v", s)
 	}

@@ -115,7 +115,8 @@ func (t *Tail) wait(ctx context.Context, w *fsnotify.Watcher) {
 	defer timer.Stop()
 	select {
 	case <-w.Events:
-	case <-w.Errors: // too many changes: look
+	case err := <-w.Errors: // as of too many changes: look
+		t.Meter.Failed(fmt.Errorf("watching %q: %w", t.Path, err), time.Now())
 	case <-timer.C:
 	case <-ctx.Done():
 	}
