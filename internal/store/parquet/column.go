@@ -75,7 +75,7 @@ var columns = [...]column{
 
 // The indices of the columns that code names.
 var (
-	colTime, colID, colCluster, colSource, colPlane, colKind      = index("time"), index("id"), index("cluster"), index("source"), index("plane"), index("kind")
+	colTime, colID, colPlane, colKind                             = index("time"), index("id"), index("plane"), index("kind")
 	colVerb, colResource, colSubresource, colNamespace            = index("verb"), index("resource"), index("subresource"), index("namespace")
 	colName, colURI, colUser, colCredential, colIP, colAgent      = index("name"), index("request_uri"), index("user"), index("credential"), index("source_ip"), index("user_agent")
 	colActorPod, colPod, colNode, colExecutable                   = index("actor_pod"), index("pod"), index("node"), index("executable")

@@ -137,7 +137,11 @@ type heads []*head
 func (h heads) Len() int           { return len(h) }
 func (h heads) Less(i, j int) bool { return key(&h[i].rows[0]).compare(key(&h[j].rows[0])) < 0 }
 func (h heads) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *heads) Push(x any)        { *h = append(*h, x.(*head)) }
+
+// Push is heap.Interface.
+func (h *heads) Push(x any) { *h = append(*h, x.(*head)) }
+
+// Pop is heap.Interface.
 func (h *heads) Pop() any {
 	last := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]

@@ -188,13 +188,14 @@ func parseCursor(s string) (rowKey, error) {
 
 // Plan says what a query had to look at, and what let it skip the rest.
 type Plan struct {
-	Segments        int // in the history
-	SkippedCluster  int // segments of other clusters
-	SkippedTime     int // segments outside the time range
-	SegmentsOpened  int // segments whose row groups were considered
-	SegmentsNotMet  int // older than the rows that were found
-	Groups          int // row groups considered, those not yet in a segment included
-	GroupsOutOfTime int // row groups outside the time range
+	Segments          int // in the history
+	SkippedCluster    int // segments of other clusters
+	SkippedTime       int // segments outside the time range
+	SegmentsOpened    int // segments whose row groups were considered
+	SegmentsNotNeeded int // older than the rows that were found
+	Groups            int // row groups considered, those not yet in a segment included
+	GroupsOutOfTime   int // row groups outside the time range
+	GroupsNotNeeded   int // older than the rows that were found
 
 	SkippedStatistics int // row groups without the value, by least and greatest
 	SkippedBloom      int // by bloom filter
@@ -222,9 +223,9 @@ func (p *Plan) add(o *Plan) {
 func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d segments: %d of other clusters, %d outside the time range, %d opened, %d not needed\n",
-		p.Segments, p.SkippedCluster, p.SkippedTime, p.SegmentsOpened, p.SegmentsNotMet)
-	fmt.Fprintf(&b, "%d row groups: %d outside the time range, skipped %d by statistics, %d by bloom filter, %d by dictionary; %d read: %d pages, %d rows; %d rows in memory",
-		p.Groups, p.GroupsOutOfTime, p.SkippedStatistics, p.SkippedBloom, p.SkippedDictionary, p.GroupsRead, p.PagesRead, p.RowsScanned, p.MemoryRows)
+		p.Segments, p.SkippedCluster, p.SkippedTime, p.SegmentsOpened, p.SegmentsNotNeeded)
+	fmt.Fprintf(&b, "%d row groups: %d outside the time range, %d not needed, skipped %d by statistics, %d by bloom filter, %d by dictionary; %d read: %d pages, %d rows; %d rows in memory",
+		p.Groups, p.GroupsOutOfTime, p.GroupsNotNeeded, p.SkippedStatistics, p.SkippedBloom, p.SkippedDictionary, p.GroupsRead, p.PagesRead, p.RowsScanned, p.MemoryRows)
 	for _, d := range p.Damaged {
 		fmt.Fprintf(&b, "\ndamaged, set aside: %s", d)
 	}

@@ -405,6 +405,12 @@ func (sc *scan) fill(rows []int, out []*Row, raw bool) error {
 			continue
 		}
 		c := &columns[col]
+		if v, ok := sc.constant(col); ok {
+			for _, r := range out {
+				*c.str(r) = v
+			}
+			continue
+		}
 		err := sc.values(col, rows, func(i int, v []value) {
 			if c.str != nil {
 				*c.str(out[i]) = string(v[0].ByteArray())
@@ -417,4 +423,17 @@ func (sc *scan) fill(rows []int, out []*Row, raw bool) error {
 		}
 	}
 	return nil
+}
+
+// constant returns the value of a text column that has the same in all rows, as most
+// columns that say nothing of a kind of event do. Nothing is read for it.
+func (sc *scan) constant(col int) (string, bool) {
+	if columns[col].str == nil {
+		return "", false
+	}
+	least, greatest, ok := sc.g.rg.ColumnChunks()[col].(*parquet.FileColumnChunk).Bounds()
+	if !ok || !parquet.Equal(least, greatest) {
+		return "", false
+	}
+	return string(least.ByteArray()), true
 }

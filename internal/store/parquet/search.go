@@ -34,7 +34,11 @@ type units []*unit
 func (u units) Len() int           { return len(u) }
 func (u units) Less(i, j int) bool { return u[i].newest > u[j].newest }
 func (u units) Swap(i, j int)      { u[i], u[j] = u[j], u[i] }
-func (u *units) Push(x any)        { *u = append(*u, x.(*unit)) }
+
+// Push is heap.Interface.
+func (u *units) Push(x any) { *u = append(*u, x.(*unit)) }
+
+// Pop is heap.Interface.
 func (u *units) Pop() any {
 	last := (*u)[len(*u)-1]
 	*u = (*u)[:len(*u)-1]
@@ -135,22 +139,29 @@ func (r *run) next(n int) []*unit {
 	}
 	if len(batch) == 0 {
 		for _, u := range r.units {
-			if u.group == nil {
-				r.plan.SegmentsNotMet++
-			}
+			r.skip(u)
 		}
 	}
 	return batch
 }
 
+// skip notes a unit older than all rows that are wanted.
+func (r *run) skip(u *unit) {
+	if u.group == nil {
+		r.plan.SegmentsNotNeeded++
+		return
+	}
+	r.plan.Groups++
+	r.plan.GroupsNotNeeded++
+}
+
 // search looks into the units of a batch, several at once.
 func (r *run) search(ctx context.Context, batch []*unit) error {
-	floor := r.floor()
 	return parallel(r.store.workers, len(batch), func(i int) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return r.guard(ctx, batch[i], func() error { return r.look(ctx, batch[i], floor) })
+		return r.guard(ctx, batch[i], func() error { return r.look(ctx, batch[i]) })
 	})
 }
 
@@ -182,7 +193,23 @@ func recovered(f func() error) (err error) {
 	return f()
 }
 
-func (r *run) look(ctx context.Context, u *unit, floor int64) error {
+// needs reports whether u may still hold a wanted row, and from which time on: the
+// batch may have found enough meanwhile.
+func (r *run) needs(u *unit) (floor int64, needed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if floor = r.floor(); u.newest < floor {
+		r.skip(u)
+		return floor, false
+	}
+	return floor, true
+}
+
+func (r *run) look(ctx context.Context, u *unit) error {
+	floor, needed := r.needs(u)
+	if !needed {
+		return nil
+	}
 	if u.group == nil {
 		return r.expand(ctx, u)
 	}

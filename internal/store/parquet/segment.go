@@ -32,7 +32,7 @@ type indexes struct {
 	max   int // bytes
 
 	mu    sync.Mutex
-	lru []*segment // least recently used first
+	lru   []*segment // least recently used first
 	bytes int
 }
 
