@@ -5,7 +5,7 @@ FUZZTIME ?= 30s
 
 # The packages whose tests take -rewrite.
 GOLDEN = ./internal/matrix ./internal/normalize/azureactivity ./internal/normalize/cloudtrail \
-  ./internal/normalize/gcpaudit ./internal/rule ./internal/trace ./test
+  ./internal/normalize/gcpaudit ./internal/rule ./internal/server/api ./internal/trace ./test
 
 .PHONY: help
 help: ## list the targets
@@ -37,6 +37,11 @@ rules: ## lint the rules and run their tests
 .PHONY: generate
 generate: ## rewrite docs/fields.md from the field schema
 	$(GO) generate ./...
+
+.PHONY: proto
+proto: ## rewrite the Go code and the OpenAPI description of api/clew/v1 (needs buf)
+	cd api && buf generate
+	sed -i.bak 's#"title": "clew/v1/event.proto"#"title": "clew"#' api/openapi/clew.swagger.json && rm api/openapi/clew.swagger.json.bak
 
 .PHONY: golden
 golden: ## rewrite golden files from what the code does now; review the diff

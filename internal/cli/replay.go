@@ -35,6 +35,7 @@ type replay struct {
 	hideInfo     bool // table without --min-score: leave out what scores 0
 	since, until string
 	suppressions string
+	trusted      []string // fingerprints of keys that sign archives
 	stats        bool
 	quiet        bool
 }
@@ -57,6 +58,8 @@ logs and Azure activity or AKS diagnostic logs are recognised by content, as sin
 objects, lists or lines, plain, gzip or zstd, from files, folders or standard input (-).
 Several inputs are merged by time.
 
+An archive that clew trace export wrote is verified and its trace scored again.
+
 Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 		Example: `  clew replay audit.log
   clew replay audit/ cloudtrail/*.json.gz --min-score 30
@@ -73,6 +76,7 @@ Exit codes: 0 no alert, 1 at least one alert, 2 usage or unreadable input.`,
 	f.StringVar(&c.until, "until", "", "ignore events after this `TIME`: as --since")
 	f.StringVar(&c.suppressions, "suppressions", "", "YAML `FILE` with shapes of traces that are known to be benign")
 	f.BoolVar(&c.stats, "stats", false, "print records and bytes a second, peak memory and hits per rule to standard error")
+	f.StringSliceVar(&c.trusted, "trusted-key", nil, "`FINGERPRINT` of a key whose archives need no note")
 	f.BoolVarP(&c.quiet, "quiet", "q", false, "no progress on the terminal")
 	c.packs.register(f)
 	return cmd
@@ -90,6 +94,13 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 	cfg, err := c.config()
 	if err != nil {
 		return err
+	}
+	list, err := archives(args)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		return c.replayArchives(cmd.OutOrStdout(), cmd.ErrOrStderr(), list)
 	}
 	pack, err := c.packs.load(c.deps.Content)
 	if err != nil {

@@ -148,3 +148,6 @@ func (t *Tracer) effect(tr uint32, x *record, s *Suppression, user func(Evidence
 func (s *Suppression) coversAll(evidence []Evidence, user func(Evidence) string) bool {
 	return len(s.Users) == 0 || !slices.ContainsFunc(evidence, func(e Evidence) bool { return !slices.Contains(s.Users, user(e)) })
 }
+
+// AlertLine is the score from which a trace is an alert.
+const AlertLine = alertLine
