@@ -34,9 +34,6 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// LogLevel is debug, info, warn or error; the default is info.
 	LogLevel string `yaml:"logLevel" reload:"true"`
-	// AlertScore is the score, 1 to 100, from which on a trace is an alert. The
-	// default is 50, what the scores are made for.
-	AlertScore int `yaml:"alertScore"`
 	// Demo plays the recordings that come with clew.
 	Demo bool `yaml:"demo"`
 
@@ -95,7 +92,8 @@ type Log struct {
 	Replicas int `yaml:"replicas"`
 	// MaxBytes bounds the log; a full one takes nothing more. The default is 10 GiB.
 	MaxBytes Bytes `yaml:"maxBytes"`
-	// MaxAge is how long the log keeps what both readers have; the default is 3 d.
+	// MaxAge drops what is older, whether it was read or not. The default is 0: what
+	// engine and history have is taken off anyway, and nothing else is.
 	MaxAge Duration `yaml:"maxAge"`
 	// MinFree is the space that the log leaves on its disk; the default is 1 GiB.
 	MinFree Bytes `yaml:"minFree"`
@@ -195,8 +193,8 @@ var Kinds = [...]string{"k8s-webhook", "file", "firehose", "pubsub", "eventhub",
 // environment, which says where a person's data belongs.
 func Default(getenv func(string) string) *Config {
 	return &Config{
-		DataDir: dataDir(getenv), Cluster: "local", Listen: "127.0.0.1:8080", LogLevel: "info", AlertScore: 50,
-		Log:     Log{MaxBytes: 10 << 30, MaxAge: Duration(72 * time.Hour), MinFree: 1 << 30},
+		DataDir: dataDir(getenv), Cluster: "local", Listen: "127.0.0.1:8080", LogLevel: "info",
+		Log:     Log{MaxBytes: 10 << 30, MinFree: 1 << 30},
 		History: History{MaxAge: Duration(90 * 24 * time.Hour), MaxBytes: 100 << 30},
 		Engine:  Engine{Window: Duration(500 * time.Millisecond), SnapshotInterval: Duration(time.Minute)},
 	}

@@ -20,7 +20,6 @@ const full = header + `dataDir: /data
 cluster: prod
 listen: 0.0.0.0:9443
 logLevel: debug
-alertScore: 40
 demo: true
 tls: {names: [clew.example.org, 192.0.2.1], clientCAFile: /tls/clients.pem}
 auth:
@@ -174,7 +173,7 @@ func TestProblems(t *testing.T) {
 }
 
 func TestEveryProblemIsNamed(t *testing.T) {
-	_, err := parse(t, header+"a: 1\nb: 2\nalertScore: x\n", "CLEW_LOG_SNYC=1s", "CLEW_LOG_MAX_AGE=soon", "CLEW_TOKEN=of-the-client")
+	_, err := parse(t, header+"a: 1\nb: 2\ndemo: x\n", "CLEW_LOG_SNYC=1s", "CLEW_LOG_MAX_AGE=soon", "CLEW_TOKEN=of-the-client")
 	var ps config.Problems
 	if !errors.As(err, &ps) || len(ps) != 5 {
 		t.Fatalf("got %v, want 5 problems", err)

@@ -33,9 +33,6 @@ func (r *report) validate(c *Config) {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		r.invalid("logLevel", "must be debug, info, warn or error")
 	}
-	if c.AlertScore < 1 || c.AlertScore > 100 {
-		r.invalid("alertScore", "must be 1 to 100")
-	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		r.invalid("tls", "certFile and keyFile go together")
 	}
@@ -82,7 +79,7 @@ func (r *report) log(l *Log) {
 	if l.MaxBytes < 64<<20 {
 		r.invalid("log.maxBytes", "must be 64MiB or more")
 	}
-	if l.MaxAge <= 0 {
+	if l.MaxAge < 0 {
 		r.invalid("log.maxAge", "must be above 0")
 	}
 }
