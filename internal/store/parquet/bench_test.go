@@ -75,7 +75,7 @@ func load(t *testing.T, s *Store, n int) {
 		t.Fatal(err)
 	}
 	spent += cpu() - before
-	t.Logf("append: %.0f ns of processor a row; all in %v wall, the generator's share included", float64(spent.Nanoseconds())/float64(*loadRows), time.Since(start).Round(time.Second))
+	t.Logf("append: %.0f ns of processor a row; %v wall with the generator's share", float64(spent.Nanoseconds())/float64(*loadRows), time.Since(start).Round(time.Second))
 }
 
 // logColumns says what each column of the first segment takes.

@@ -108,7 +108,11 @@ func (e *encoder) encode(parts [][]Row) (*table, error) {
 // footer stand together at the end, where one read gets them. Nothing is encoded
 // anew.
 func splice(tables []*table) (file []byte, indexBytes int, err error) {
-	s := splicer{out: []byte(magic)}
+	size := 0
+	for _, t := range tables {
+		size += len(t.bytes)
+	}
+	s := splicer{out: append(make([]byte, 0, size+size/8), magic...)}
 	for _, t := range tables {
 		s.groups(t)
 	}
