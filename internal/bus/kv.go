@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 // What a bucket answers. Errors of buckets wrap one of these, or
-// source.ErrUnavailable when the disk has no room, or what NATS said.
+// source.ErrUnavailable when the disk has no room or the log does not answer (what
+// was written may then be there or not), or what NATS said.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("exists already")
@@ -59,6 +61,8 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	e, err := k.kv.Get(ctx, name)
 	if err != nil {
 		return Entry{}, keyError("reading", key, err)
@@ -68,20 +72,26 @@ func (k *KV) Get(ctx context.Context, key string) (Entry, error) {
 
 // Put writes key, whatever it was, and returns its revision.
 func (k *KV) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	return k.write(key, value, func(name string) (uint64, error) { return k.kv.Put(ctx, name, value) })
+	return k.write(ctx, key, value, func(ctx context.Context, name string) (uint64, error) {
+		return k.kv.Put(ctx, name, value)
+	})
 }
 
 // Create writes key unless it exists; then it returns ErrExists.
 func (k *KV) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
-	return k.write(key, value, func(name string) (uint64, error) { return k.kv.Create(ctx, name, value) })
+	return k.write(ctx, key, value, func(ctx context.Context, name string) (uint64, error) {
+		return k.kv.Create(ctx, name, value)
+	})
 }
 
 // Update writes key unless its revision is another one; then it returns ErrConflict.
 func (k *KV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
-	return k.write(key, value, func(name string) (uint64, error) { return k.kv.Update(ctx, name, value, revision) })
+	return k.write(ctx, key, value, func(ctx context.Context, name string) (uint64, error) {
+		return k.kv.Update(ctx, name, value, revision)
+	})
 }
 
-func (k *KV) write(key string, value []byte, do func(name string) (uint64, error)) (uint64, error) {
+func (k *KV) write(ctx context.Context, key string, value []byte, do func(ctx context.Context, name string) (uint64, error)) (uint64, error) {
 	name, err := keyName(key)
 	if err != nil {
 		return 0, err
@@ -89,7 +99,9 @@ func (k *KV) write(key string, value []byte, do func(name string) (uint64, error
 	if err := k.disk.check(len(value), k.disk.stateFloor()); err != nil {
 		return 0, fmt.Errorf("writing %q: %w", key, err)
 	}
-	revision, err := do(name)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	revision, err := do(ctx, name)
 	if err != nil {
 		return 0, keyError("writing", key, err)
 	}
@@ -102,6 +114,8 @@ func (k *KV) Delete(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	if err := k.kv.Purge(ctx, name, jetstream.PurgeTTL(markerAge)); err != nil {
 		return keyError("deleting", key, err)
 	}
@@ -179,6 +193,8 @@ func keyError(doing, key string, err error) error {
 		err = ErrConflict
 	case errors.Is(err, jetstream.ErrKeyExists): // also a wrong revision, in older words
 		err = ErrExists
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		err = unavailable("it does not answer: %w", err)
 	}
 	return fmt.Errorf("%s %q: %w", doing, key, err)
 }
