@@ -80,6 +80,15 @@ func next(t testing.TB, r *bus.Reader) bus.Message {
 	return m
 }
 
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for begin := time.Now(); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Since(begin) > 30*time.Second {
+			t.Fatal("waiting for " + what)
+		}
+	}
+}
+
 // realBatch returns n audit events of a real API server.
 func realBatch(t testing.TB, n int) source.Batch {
 	t.Helper()

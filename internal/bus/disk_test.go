@@ -1,10 +1,11 @@
+//go:build linux
+
 package bus_test
 
 import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -68,9 +69,6 @@ func TestTheDiskIsNotFilled(t *testing.T) {
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if runtime.GOOS != "linux" {
-		t.Skip("needs tmpfs")
-	}
 	if err := syscall.Mount("clew-test", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skipf("needs to mount a tmpfs: %v", err)
 	}
@@ -158,14 +156,5 @@ func TestTheServerMeetsAFullDisk(t *testing.T) {
 	got := texts(t, l, "c", len(acknowledged)+1)
 	if !slices.Equal(got[:len(acknowledged)], acknowledged) {
 		t.Error("an acknowledged record is lost")
-	}
-}
-
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for begin := time.Now(); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Since(begin) > 20*time.Second {
-			t.Fatal("waiting for " + what)
-		}
 	}
 }

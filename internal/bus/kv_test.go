@@ -46,9 +46,10 @@ func testKV(t *testing.T, l *bus.Log) {
 	if _, err := kv.Update(ctx, key, []byte("3"), first); !errors.Is(err, bus.ErrConflict) {
 		t.Errorf("update of an old revision: %v", err)
 	}
-	if e, err := kv.Get(ctx, key); err != nil || e.Key != key || string(e.Value) != "2" || e.Revision != second {
-		t.Errorf("%+v, %v", e, err)
-	}
+	waitFor(t, "what was written", func() bool { // another server may lag
+		e, err := kv.Get(ctx, key)
+		return err == nil && e.Key == key && string(e.Value) == "2" && e.Revision == second
+	})
 	for _, k := range []string{"trace/b", "other/c", "tracer"} {
 		if _, err := kv.Put(ctx, k, []byte("x")); err != nil {
 			t.Fatal(err)
@@ -60,12 +61,14 @@ func testKV(t *testing.T, l *bus.Log) {
 	if err := kv.Delete(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kv.Get(ctx, key); !errors.Is(err, bus.ErrNotFound) {
-		t.Errorf("get of what was deleted: %v", err)
-	}
-	if keys, err := kv.Keys(ctx, ""); err != nil || !slices.Equal(keys, []string{"other/c", "trace/b", "tracer"}) {
-		t.Errorf("keys %q, %v", keys, err)
-	}
+	waitFor(t, "what was deleted to be gone", func() bool {
+		_, err := kv.Get(ctx, key)
+		return errors.Is(err, bus.ErrNotFound)
+	})
+	waitFor(t, "the three other keys", func() bool {
+		keys, err := kv.Keys(ctx, "")
+		return err == nil && slices.Equal(keys, []string{"other/c", "trace/b", "tracer"})
+	})
 	if keys, err := kv.Keys(ctx, "nothing/"); err != nil || len(keys) != 0 {
 		t.Errorf("keys %q, %v", keys, err)
 	}

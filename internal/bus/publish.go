@@ -20,6 +20,10 @@ const (
 	// publishTimeout is one attempt. A busy disk may take a second.
 	publishTimeout = 2 * time.Second
 
+	// requestTimeout is any other request, however long its caller would wait: one
+	// that went to a server just before it ended is never answered.
+	requestTimeout = 5 * time.Second
+
 	// retryPause stands between attempts.
 	retryPause = 100 * time.Millisecond
 

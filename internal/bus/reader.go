@@ -19,9 +19,6 @@ const (
 	// by itself. Who stores a message wakes it, but that call may be lost.
 	lookAgain = 500 * time.Millisecond
 
-	// fetchTimeout is one request for one message.
-	fetchTimeout = 5 * time.Second
-
 	// settle is how long a cluster may claim to have less than was read of it: a
 	// new leader may not have caught up with its own log yet.
 	settle = 15 * time.Second
@@ -150,7 +147,7 @@ func notThere(err error) bool {
 
 // fetch returns the message at seq.
 func (r *Reader) fetch(ctx context.Context, seq uint64, opts ...jetstream.GetMsgOpt) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	if r.stream == nil {
 		stream, err := r.log.js.Stream(ctx, streamOf(r.cluster))
@@ -199,7 +196,7 @@ func (r *Reader) atEnd(ctx context.Context) error {
 
 // look compares what the log has with what the reader wants of it.
 func (r *Reader) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var state jetstream.StreamState
 	stream, err := r.log.js.Stream(ctx, streamOf(r.cluster))

@@ -124,6 +124,8 @@ func (l *Log) streamConfig(cluster string) jetstream.StreamConfig {
 
 // Clusters returns the clusters that the log has or had messages of, sorted.
 func (l *Log) Clusters(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	names := l.js.StreamNames(ctx, jetstream.WithStreamListSubject(subjectPrefix+"*"))
 	var clusters []string
 	for name := range names.Name() {
@@ -142,6 +144,8 @@ func (l *Log) Clusters(ctx context.Context) ([]string, error) {
 // Trim drops the messages of cluster up to and including upTo. The caller knows
 // that every consumer is past it.
 func (l *Log) Trim(ctx context.Context, cluster string, upTo uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	stream, err := l.js.Stream(ctx, streamOf(cluster))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -157,6 +161,8 @@ func (l *Log) Trim(ctx context.Context, cluster string, upTo uint64) error {
 
 // Backlog returns how many messages of cluster stand behind position after.
 func (l *Log) Backlog(ctx context.Context, cluster string, after uint64) (messages uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	stream, err := l.js.Stream(ctx, streamOf(cluster))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return 0, nil
