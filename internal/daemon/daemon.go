@@ -46,6 +46,9 @@ type Options struct {
 	Log               *slog.Logger
 	// Announce is told once where the server listens.
 	Announce func(Announcement)
+	// Reload gives configurations that take the place of Config, as far as a running
+	// server takes changes; nil for never.
+	Reload <-chan *config.Config
 	// Play sends recordings when the configuration asks for the demonstration.
 	Play func(ctx context.Context, sink source.Sink, cluster string) error
 }
@@ -444,14 +447,38 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.Announce != nil {
 		d.Announce(Announcement{Address: l.Addr().String(), Fingerprint: d.cert.Fingerprint(), CAFile: d.cert.CAFile(), SetupToken: setup})
 	}
-	select {
-	case <-ctx.Done():
-		d.Log.Info("stopping")
-		return nil
-	case err := <-failed:
-		failed <- nil // for the stop, which waits for it
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			d.Log.Info("stopping")
+			return nil
+		case next := <-d.Reload:
+			d.reload(next)
+		case err := <-failed:
+			failed <- nil // for the stop, which waits for it
+			return err
+		}
 	}
+}
+
+// reload takes what can change in a running server and says what cannot.
+func (d *daemon) reload(next *config.Config) {
+	for _, c := range config.Diff(d.Config, next) {
+		if !c.Reload {
+			d.Log.Warn("this change takes a restart", "key", c.Key)
+			continue
+		}
+		d.Log.Info("configuration changed", "key", c.Key, "value", c.New)
+	}
+	records, err := staticTokens(&next.Auth)
+	if err != nil {
+		d.Log.Error("the tokens stay as they are", "error", err)
+	} else {
+		d.auth.SetStatic(records)
+		d.Config.Auth = next.Auth
+	}
+	d.history.SetRetention(time.Duration(next.History.MaxAge), int64(next.History.MaxBytes))
+	d.Config.History.MaxAge, d.Config.History.MaxBytes, d.Config.LogLevel = next.History.MaxAge, next.History.MaxBytes, next.LogLevel
 }
 
 var _ http.Handler = (*sources)(nil)

@@ -54,6 +54,13 @@ func (s *Store) Retain(ctx context.Context, now time.Time) error {
 	return s.sweep(ctx)
 }
 
+// SetRetention replaces Config.MaxAge and Config.MaxBytes.
+func (s *Store) SetRetention(maxAge time.Duration, maxBytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.MaxAge, s.MaxBytes = maxAge, maxBytes
+}
+
 // expired returns the segments to drop, and markers that a later segment has made
 // needless.
 func (s *Store) expired(now time.Time) []*segment {
@@ -61,9 +68,12 @@ func (s *Store) expired(now time.Time) []*segment {
 	all := slices.Clone(s.list)
 	s.mu.RUnlock()
 	slices.SortFunc(all, func(a, b *segment) int { return cmp.Compare(a.name.maxTime, b.name.maxTime) })
+	s.mu.RLock()
+	maxAge, maxBytes := s.MaxAge, s.MaxBytes
+	s.mu.RUnlock()
 	oldest, bytes := int64(math.MinInt64), int64(0)
-	if s.MaxAge > 0 {
-		oldest = now.Add(-s.MaxAge).UnixNano()
+	if maxAge > 0 {
+		oldest = now.Add(-maxAge).UnixNano()
 	}
 	last := map[string]uint64{}
 	for _, g := range all {
@@ -74,7 +84,7 @@ func (s *Store) expired(now time.Time) []*segment {
 	for _, g := range all {
 		switch {
 		case g.name.rows == 0 && g.name.last == last[g.name.cluster]:
-		case g.name.rows == 0, g.name.maxTime < oldest, s.MaxBytes > 0 && bytes > s.MaxBytes:
+		case g.name.rows == 0, g.name.maxTime < oldest, maxBytes > 0 && bytes > maxBytes:
 			out = append(out, g)
 			bytes -= g.size
 		}
