@@ -40,6 +40,21 @@ type LiveTrace struct {
 	report.Trace
 	Peak trace.Points `json:"peak"`
 	Open bool         `json:"open"`
+	// Was are the ids that its flagged units would have as traces of their own. One
+	// may have been published under them in a run that was cut off, which the engine
+	// does not know of after it was restored.
+	Was []trace.TraceID `json:"-"`
+}
+
+// NewLiveTrace returns the trace described as it is published.
+func NewLiveTrace(described report.Trace, t *trace.Trace) LiveTrace {
+	out := LiveTrace{Trace: described, Peak: t.Peak, Open: t.Open}
+	for _, u := range t.Flagged {
+		if id := trace.IDOfUnit(u.ID); id != t.ID {
+			out.Was = append(out.Was, id)
+		}
+	}
+	return out
 }
 
 // SnapshotStore keeps the latest snapshot of each worker.
@@ -278,7 +293,7 @@ func (w *Worker) Publish(ctx context.Context) {
 		delete(w.changed, id)
 	}
 	for i := range described {
-		w.changed[changed[i].ID] = LiveTrace{Trace: described[i], Peak: changed[i].Peak, Open: changed[i].Open}
+		w.changed[changed[i].ID] = NewLiveTrace(described[i], &changed[i])
 		delete(w.gone, changed[i].ID)
 	}
 	if len(w.changed)+len(w.gone) == 0 {

@@ -298,7 +298,7 @@ func TestWorkerTellsAgain(t *testing.T) {
 			t.Errorf("%d traces after the sink recovered, problem %q", len(s.published()), w.Status().Err)
 		}
 		var live int
-		if err := w.Ask(ctx, func(e *engine.Engine, l *report.Ledger) { live = len(e.Traces()) }); err != nil || live == 0 {
+		if err := w.Ask(ctx, func(e *engine.Engine, _ *report.Ledger) { live = len(e.Traces()) }); err != nil || live == 0 {
 			t.Errorf("%d live traces, %v", live, err)
 		}
 		stop()

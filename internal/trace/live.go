@@ -3,6 +3,8 @@ package trace
 import (
 	"bytes"
 	"slices"
+
+	"github.com/clew-sec/clew/internal/event"
 )
 
 // TakeChanged returns the traces that changed since the last call, and the ids
@@ -151,3 +153,8 @@ func (s *Suppression) coversAll(evidence []Evidence, user func(Evidence) string)
 
 // AlertLine is the score from which a trace is an alert.
 const AlertLine = alertLine
+
+// IDOfUnit returns the id of the trace whose oldest flagged unit is the one given. A
+// trace with several flagged units may have been told under any of theirs before
+// they were joined.
+func IDOfUnit(unit UnitID) TraceID { return idOfUnit(&event.Hasher{}, unit) }

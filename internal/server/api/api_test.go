@@ -419,7 +419,7 @@ func TestMatrix(t *testing.T) {
 	if got := coverage(t, w)["MS-TA9019"]; got.GetCoverage() != clewv1.Coverage_COVERAGE_PROVEN {
 		t.Errorf("EKS, cluster-admin binding: %v", got)
 	}
-	w.sources = append(w.sources, source.Status{Name: "own", Kind: "webhook", LastReceived: now})
+	w.sources = append(w.sources, source.Status{Name: "own", Kind: "k8s-webhook", LastReceived: now})
 	if got := coverage(t, w)["MS-TA9022"]; strings.Contains(got.GetReason(), "EKS") {
 		t.Errorf("EKS and a cluster of one's own: %v", got)
 	}

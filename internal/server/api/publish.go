@@ -24,9 +24,12 @@ var _ pipeline.TraceSink = Publisher{}
 
 // PutTraces implements pipeline.TraceSink.
 func (p Publisher) PutTraces(ctx context.Context, cluster string, changed []pipeline.LiveTrace, gone []trace.TraceID) error {
-	traces := make([]*clewv1.Trace, len(changed))
+	traces := make([]state.Found, len(changed))
 	for i := range changed {
-		traces[i] = messageOf(cluster, &changed[i])
+		traces[i] = state.Found{Trace: messageOf(cluster, &changed[i])}
+		for _, id := range changed[i].Was {
+			traces[i].Was = append(traces[i].Was, id.String())
+		}
 	}
 	ids := make([]string, len(gone))
 	for i := range gone {

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, folder string) *world {
 	set := compiled(t)
 	w := &world{
 		ledger: report.NewLedger(set), history: &history{}, stop: make(chan struct{}),
-		sources: []source.Status{{Name: "audit", Kind: "webhook", Cluster: "prod", LastReceived: now, LastEvent: now.Add(-time.Second), Accepted: 7}},
+		sources: []source.Status{{Name: "audit", Kind: "k8s-webhook", Cluster: "prod", LastReceived: now, LastEvent: now.Add(-time.Second), Accepted: 7}},
 		key:     ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize)),
 	}
 	var logs []string
@@ -130,7 +130,7 @@ func (w *world) publish(t *testing.T) {
 	}
 	var live []pipeline.LiveTrace
 	for i := range described {
-		live = append(live, pipeline.LiveTrace{Trace: described[i], Peak: changed[i].Peak, Open: changed[i].Open})
+		live = append(live, pipeline.NewLiveTrace(described[i], &changed[i]))
 	}
 	if err := (api.Publisher{Traces: w.state}).PutTraces(t.Context(), "prod", live, gone); err != nil {
 		t.Fatal(err)

@@ -54,7 +54,11 @@ func one(n int, score float64, from ...string) *clewv1.Trace {
 
 func put(t *testing.T, s *state.Store, changed []*clewv1.Trace, gone ...string) {
 	t.Helper()
-	if err := s.Put(t.Context(), changed, gone); err != nil {
+	var found []state.Found
+	for _, x := range changed {
+		found = append(found, state.Found{Trace: x})
+	}
+	if err := s.Put(t.Context(), found, gone); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -286,7 +290,7 @@ func TestAFailedWriteChangesNothing(t *testing.T) {
 	s := open(t, kv, nil)
 	full := errors.New("disk full")
 	kv.SetFail(full)
-	if err := s.Put(t.Context(), []*clewv1.Trace{one(1, 70)}, nil); !errors.Is(err, full) {
+	if err := s.Put(t.Context(), []state.Found{{Trace: one(1, 70)}}, nil); !errors.Is(err, full) {
 		t.Fatal(err)
 	}
 	if _, ok := s.Get(id(1)); ok {
@@ -315,5 +319,55 @@ func TestSuppressionsAreTold(t *testing.T) {
 	}
 	if err := s.DeleteSuppression(t.Context(), "a"); !errors.Is(err, state.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// TestAPartPublishedByARunThatWasCutOff: the worker was killed after it published
+// two traces, and after the restart sees them as one from the start.
+func TestAPartPublishedByARunThatWasCutOff(t *testing.T) {
+	kv := &statetest.Memory{}
+	s := open(t, kv, nil)
+	put(t, s, []*clewv1.Trace{one(1, 70), one(2, 65)})
+	say(t, s, id(2), state.Opinion{Comment: "mine", By: "anna"})
+	for range 2 {
+		if err := s.Put(t.Context(), []state.Found{{Trace: one(1, 90), Was: []string{id(2), id(3)}}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, ok := s.Get(id(2))
+	if !ok || got.GetId() != id(1) || len(got.GetTriage().GetComments()) != 1 {
+		t.Errorf("%v", got)
+	}
+	if diff := cmp.Diff([]string{id(2)}, got.GetMergedFrom()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"trace/" + id(1), "triage/" + id(1)}, kv.Keys()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestTwoServersShareTheState changes by one what the other shows.
+func TestTwoServersShareTheState(t *testing.T) {
+	kv := &statetest.Memory{}
+	a, b := open(t, kv, nil), open(t, kv, nil)
+	w, err := b.Watch(nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	put(t, a, []*clewv1.Trace{one(1, 70)})
+	if c, err := w.Next(t.Context()); err != nil || c.Trace.GetId() != id(1) {
+		t.Fatal(c, err)
+	}
+	say(t, a, id(1), state.Opinion{Comment: "one", By: "anna"})
+	say(t, b, id(1), state.Opinion{Comment: "two", By: "bob"})
+	for {
+		c, err := w.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Trace.GetTriage().GetComments()) == 2 {
+			return
+		}
 	}
 }

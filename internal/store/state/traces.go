@@ -12,6 +12,14 @@ import (
 	clewv1 "github.com/clew-sec/clew/api/clew/v1"
 )
 
+// Found is a trace as its worker sees it.
+type Found struct {
+	*clewv1.Trace
+	// Was are ids under which parts of it may be stored: a worker that was killed
+	// may have published what, after it read the log again, it never saw apart.
+	Was []string
+}
+
 // Put stores traces as they are now, and removes ids that are gone; Triage and
 // Updated of a trace are the Store's to set, it owns the messages from now on. The
 // same call twice is the same as once.
@@ -19,11 +27,12 @@ import (
 // What people said of a trace that was merged goes to the trace that it became part
 // of. A trace that is gone without being merged was forgotten by its worker: it
 // stays for its retention when it alerted or people spoke of it.
-func (s *Store) Put(ctx context.Context, changed []*clewv1.Trace, gone []string) error {
+func (s *Store) Put(ctx context.Context, changed []Found, gone []string) error {
 	s.write.Lock()
 	defer s.write.Unlock()
 	for _, t := range changed {
-		if err := s.putTrace(ctx, t); err != nil {
+		s.lead(&t)
+		if err := s.putTrace(ctx, t.Trace); err != nil {
 			return err
 		}
 	}
@@ -43,6 +52,18 @@ func (s *Store) Put(ctx context.Context, changed []*clewv1.Trace, gone []string)
 		}
 	}
 	return s.bound(ctx)
+}
+
+// lead makes those ids lead to a trace under which parts of it are stored.
+func (s *Store) lead(t *Found) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	known := s.traces[t.GetId()].GetMergedFrom()
+	for _, id := range t.Was {
+		if !slices.Contains(t.MergedFrom, id) && (s.traces[id] != nil || slices.Contains(known, id)) {
+			t.MergedFrom = append(t.MergedFrom, id)
+		}
+	}
 }
 
 func (s *Store) putTrace(ctx context.Context, t *clewv1.Trace) error {
