@@ -77,6 +77,8 @@ type daemon struct {
 	server  *server.Server
 	signing ed25519.PrivateKey
 	started time.Time
+
+	suppressions chan []trace.Suppression // the latest, for suppress
 }
 
 // maintainEvery is how often the history looks after itself.
@@ -88,7 +90,7 @@ const stopTime = 30 * time.Second
 // Run serves until ctx ends, then stops in order. The error says what could not be
 // started, or stopped.
 func Run(ctx context.Context, o Options) (err error) {
-	d := &daemon{Options: o, started: time.Now()}
+	d := &daemon{Options: o, started: time.Now(), suppressions: make(chan []trace.Suppression, 1)}
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
@@ -171,15 +173,29 @@ func (d *daemon) openState(ctx context.Context) error {
 	}
 }
 
-// suppressed hands the suppressions to the workers, those that are there.
+// suppressed notes suppressions for suppress, the latest ones if it is behind. It
+// does not wait: the state calls it in the midst of a change.
 func (d *daemon) suppressed(list []trace.Suppression) {
-	if d.live == nil {
-		return
+	for {
+		select {
+		case d.suppressions <- list:
+			return
+		case <-d.suppressions:
+		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
-	defer cancel()
-	if err := d.live.SetSuppressions(ctx, list); err != nil {
-		d.Log.Error("setting suppressions", "error", err)
+}
+
+// suppress hands suppressions to the workers.
+func (d *daemon) suppress(ctx context.Context) {
+	for {
+		select {
+		case list := <-d.suppressions:
+			if err := d.live.SetSuppressions(ctx, list); err != nil && ctx.Err() == nil {
+				d.Log.Error("setting suppressions", "error", err)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -261,15 +277,8 @@ func (d *daemon) openLive(ctx context.Context) error {
 		return err
 	}
 	d.onStop(func(context.Context) error { d.live.Stop(); return nil })
-	var list []trace.Suppression
-	for _, p := range d.state.Suppressions() {
-		s, err := state.PolicyOf(p)
-		if err != nil {
-			return err
-		}
-		list = append(list, s)
-	}
-	return d.live.SetSuppressions(ctx, list)
+	d.background(d.suppress)
+	return nil
 }
 
 // clusters are those that the configuration names.
