@@ -44,6 +44,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(
 		cli.NewReplayCommand(cli.ReplayDeps{Content: content, Now: time.Now}),
 		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
+		cli.NewAuditPolicyCommand(cli.AuditPolicyDeps{RuleDeps: cli.RuleDeps{Content: content, Engine: newRuleEngine}, Matrix: matrix.Load}),
 		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content)}),
 		cli.NewVersionCommand(version),
 	)
