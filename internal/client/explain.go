@@ -1,0 +1,99 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"connectrpc.com/connect"
+
+	"github.com/clew-sec/clew/api/clew/v1/clewv1connect"
+)
+
+// explain is an interceptor that says in words what a failed call means and what to
+// do. The connect error stays in the chain.
+type explain struct {
+	server string
+}
+
+// WrapUnary implements connect.Interceptor.
+func (x explain) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		resp, err := next(ctx, req)
+		return resp, x.err(req.Spec().Procedure, err)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor.
+func (x explain) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
+		return stream{next(ctx, spec), x}
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor; a client has no handlers.
+func (x explain) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// stream explains the errors of a streaming call.
+type stream struct {
+	connect.StreamingClientConn
+	x explain
+}
+
+// Receive implements connect.StreamingClientConn.
+func (s stream) Receive(msg any) error {
+	err := s.StreamingClientConn.Receive(msg)
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return s.x.err(s.Spec().Procedure, err)
+}
+
+func (x explain) err(procedure string, err error) error {
+	if err == nil {
+		return nil
+	}
+	doing := fmt.Sprintf("asking %s (%s)", x.server, path.Base(procedure))
+	if u, ok := errors.AsType[*UntrustedError](err); ok {
+		return fmt.Errorf("%s: %w", doing, u)
+	}
+	if c, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%s: %w", doing, &UntrustedError{Fingerprints: fingerprints(c.UnverifiedCertificates), Err: c.Err})
+	}
+	return fmt.Errorf("%s: %w%s", doing, err, advice(procedure, err))
+}
+
+// advice says what to do, "" when the error says it.
+func advice(procedure string, err error) string {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated:
+		return "; the token is missing, unknown, revoked or has expired: clew login"
+	case connect.CodePermissionDenied:
+		return "; it needs a token of role " + role(procedure)
+	case connect.CodeUnavailable:
+		if !connect.IsWireError(err) {
+			return "; is the server running, and is --server right?"
+		}
+	case connect.CodeUnimplemented:
+		return "; the server is of another version, or something else listens there"
+	}
+	return ""
+}
+
+// role returns the role a call needs, as the API describes it.
+func role(procedure string) string {
+	switch procedure {
+	case clewv1connect.TraceServiceTriageProcedure, clewv1connect.TraceServiceCreateSuppressionProcedure,
+		clewv1connect.TraceServiceDeleteSuppressionProcedure, clewv1connect.TraceServiceExportTraceProcedure:
+		return "analyst"
+	case clewv1connect.SystemServiceListTokensProcedure, clewv1connect.SystemServiceCreateTokenProcedure,
+		clewv1connect.SystemServiceRevokeTokenProcedure, clewv1connect.SystemServiceListActionsProcedure:
+		return "admin"
+	}
+	return "viewer"
+}
