@@ -78,7 +78,7 @@ func (c *eventCommand) runSearch(cmd *cobra.Command) error {
 		if err != nil {
 			return nil, "", err
 		}
-		c.notes(cmd, resp.Msg.GetPlan())
+		c.notes(cmd, resp.Msg.GetPlan(), token == "")
 		return resp.Msg.Events, resp.Msg.NextPageToken, nil
 	})
 	if err != nil {
@@ -94,9 +94,9 @@ func (c *eventCommand) runSearch(cmd *cobra.Command) error {
 	return err
 }
 
-// notes says how a page was found, and always what is missing from it.
-func (c *eventCommand) notes(cmd *cobra.Command, p *clewv1.Plan) {
-	if n := len(p.GetDamaged()); n > 0 {
+// notes says how a page was found, and with the first one always what is missing.
+func (c *eventCommand) notes(cmd *cobra.Command, p *clewv1.Plan, first bool) {
+	if n := len(p.GetDamaged()); n > 0 && first {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "clew: %d damaged segments are left out: %s\n", n, clean(strings.Join(p.Damaged, ", ")))
 	}
 	if c.plan {

@@ -182,6 +182,8 @@ func pages[T any](limit, pageSize int, fetch func(size uint32, token string) ([]
 		}
 		items = append(items, got...)
 		switch {
+		case limit > 0 && len(items) > limit:
+			return items[:limit], true, nil
 		case next == "":
 			return items, false, nil
 		case next == token:

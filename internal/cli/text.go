@@ -16,6 +16,18 @@ const maxCell = 200
 // clean makes text that somebody else wrote safe for a terminal.
 func clean(s string) string { return string(rule.AppendClean(nil, s, maxCell)) }
 
+// maxText is the longest comment or message in bytes that is shown.
+const maxText = 16 << 10
+
+// cleanText is clean for text of several lines, which are indented.
+func cleanText(s, indent string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	for i := range lines {
+		lines[i] = string(rule.AppendClean(nil, lines[i], maxText))
+	}
+	return strings.Join(lines, "\n"+indent)
+}
+
 // table is columns of text, as wide as they need to be; the last one is not
 // padded. Cells are cleaned.
 type table struct {

@@ -7,9 +7,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// timeLayouts are the forms in which people may give a time.
-func timeLayouts() []string {
-	return []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.DateOnly}
+// parseTime parses a time; false when it is none.
+func parseTime(s string) (time.Time, bool) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // timeFlag parses a time, or a duration before now, into Unix nanoseconds; "" is 0.
@@ -17,10 +22,8 @@ func timeFlag(now func() time.Time, name, s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	for _, layout := range timeLayouts() {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UnixNano(), nil
-		}
+	if t, ok := parseTime(s); ok {
+		return t.UnixNano(), nil
 	}
 	if d, err := time.ParseDuration(s); err == nil {
 		return now().Add(-d.Abs()).UnixNano(), nil
@@ -57,13 +60,12 @@ func expiry(now func() time.Time, s string) (*timestamppb.Timestamp, error) {
 	if s == "" {
 		return nil, nil
 	}
-	at, err := timeFlag(now, "--expires", s)
-	if err != nil {
-		return nil, err
+	t, ok := parseTime(s)
+	if d, err := time.ParseDuration(s); !ok && err == nil {
+		t, ok = now().Add(d), true
 	}
-	t := time.Unix(0, at)
-	if d, err := time.ParseDuration(s); err == nil {
-		t = now().Add(d)
+	if !ok {
+		return nil, fmt.Errorf("--expires %q is neither a time (2006-01-02T15:04:05Z, 2006-01-02) nor a duration (720h)", s)
 	}
 	if !t.After(now()) {
 		return nil, fmt.Errorf("--expires %s is over already", s)

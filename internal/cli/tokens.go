@@ -84,7 +84,7 @@ func (r *remote) createToken(cmd *cobra.Command, req *clewv1.CreateTokenRequest)
 	if err != nil {
 		return err
 	}
-	return r.one(cmd.OutOrStdout(), resp.Msg, func(b *strings.Builder) { b.WriteString(clean(resp.Msg.Secret) + "\n") })
+	return r.one(cmd.OutOrStdout(), resp.Msg, func(b *strings.Builder) { b.WriteString(cleanText(resp.Msg.Secret, "") + "\n") })
 }
 
 func (r *remote) tokenRevoke() *cobra.Command {

@@ -60,7 +60,7 @@ func writeFlag(b *strings.Builder, f *clewv1.Flag) {
 		note += " (suppressed)"
 	}
 	severity := enumName(f.Severity.String(), "SEVERITY_")
-	fmt.Fprintf(b, "  %s  %-2s  %-8s  +%-5s %s%s\n", clock(f.First), clean(f.Unit), severity, score(f.Contribution), clean(f.Message), note)
+	fmt.Fprintf(b, "  %s  %-2s  %-8s  +%-5s %s%s\n", clock(f.First), clean(f.Unit), severity, score(f.Contribution), cleanText(f.Message, "      "), note)
 	fmt.Fprintf(b, "      %s  %s", clean(f.Rule), clean(strings.Join(f.Techniques, " ")))
 	if f.Source != "" {
 		fmt.Fprintf(b, "  %s:%d", clean(f.Source), f.Record)
@@ -91,7 +91,7 @@ func writeTriage(b *strings.Builder, x *clewv1.Trace) {
 	}
 	b.WriteByte('\n')
 	for _, c := range t.GetComments() {
-		fmt.Fprintf(b, "  %s  %s: %s\n", moment(c.At), clean(c.By), clean(c.Text))
+		fmt.Fprintf(b, "  %s  %s: %s\n", moment(c.At), clean(c.By), cleanText(c.Text, "    "))
 	}
 	if len(x.SeeAlso) > 0 {
 		fmt.Fprintf(b, "  see also %s\n", clean(strings.Join(x.SeeAlso, " ")))

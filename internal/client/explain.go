@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/clew-sec/clew/api/clew/v1/clewv1connect"
+	"github.com/clew-sec/clew/internal/rule"
 )
 
 // explain is an interceptor that says in words what a failed call means and what to
@@ -65,8 +66,25 @@ func (x explain) err(procedure string, err error) error {
 	if c, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%s: %w", doing, &UntrustedError{Fingerprints: fingerprints(c.UnverifiedCertificates), Err: c.Err})
 	}
-	return fmt.Errorf("%s: %w%s", doing, err, advice(procedure, err))
+	text := rule.AppendClean(nil, err.Error(), maxMessage)
+	return &callError{doing + ": " + string(text) + advice(procedure, err), err}
 }
+
+// maxMessage bounds what is shown of a server's error in bytes.
+const maxMessage = 2048
+
+// callError is a failed call. The server chose the words of the error in it, so they
+// are made safe for a terminal.
+type callError struct {
+	text string
+	err  error
+}
+
+// Error says what failed and what to do.
+func (e *callError) Error() string { return e.text }
+
+// Unwrap returns the error of the call.
+func (e *callError) Unwrap() error { return e.err }
 
 // advice says what to do, "" when the error says it.
 func advice(procedure string, err error) string {

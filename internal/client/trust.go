@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 )
@@ -86,14 +87,18 @@ func trust(p Profile) (*tls.Config, error) {
 		// The fingerprint takes the place of the authorities, not of verification.
 		cfg.InsecureSkipVerify = true
 	}
-	cfg.VerifyConnection = func(s tls.ConnectionState) error { return verifyPin(want, s) }
+	u, err := url.Parse(p.Server)
+	if err != nil {
+		return nil, fmt.Errorf("reading the server's address: %w", err)
+	}
+	cfg.VerifyConnection = func(s tls.ConnectionState) error { return verifyPin(want, u.Hostname(), s.PeerCertificates) }
 	return cfg, nil
 }
 
 // verifyPin accepts a server whose own certificate has the fingerprint, or whose
-// certificate is signed, for this name, by the one in its chain that has it.
-func verifyPin(want string, s tls.ConnectionState) error {
-	certs := s.PeerCertificates
+// certificate is signed, for this name or address, by the one in its chain that has
+// it. The name comes from the caller: a connection knows none for an address.
+func verifyPin(want, name string, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return errors.New("the server sent no certificate")
 	}
@@ -106,7 +111,6 @@ func verifyPin(want string, s tls.ConnectionState) error {
 		for _, other := range certs[1:] {
 			between.AddCert(other)
 		}
-		name := s.ServerName
 		if i == 0 {
 			name = "" // this very certificate was asked for, whatever the server is called
 		}
