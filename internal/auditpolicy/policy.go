@@ -93,7 +93,7 @@ func yamlError(file string, err error) error {
 func placed(file string, text []byte, errs field.ErrorList) error {
 	out := make([]error, len(errs))
 	for i, e := range errs {
-		out[i] = fmt.Errorf("%s:%d: %s", file, lineOf(text, e.Field), e)
+		out[i] = fmt.Errorf("%s:%d: %w", file, lineOf(text, e.Field), e)
 	}
 	return errors.Join(out...)
 }

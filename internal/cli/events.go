@@ -72,7 +72,12 @@ func (c *eventCommand) runSearch(cmd *cobra.Command) error {
 		return err
 	}
 	defer api.Close()
-	events, more, err := pages(c.limit, 1000, func(size uint32, token string) ([]*clewv1.Event, string, error) {
+	var events []*clewv1.Event
+	take := collect(&events)
+	if c.output == "jsonl" { // page by page: there may be more than memory holds
+		take = func(page []*clewv1.Event) error { return list(&c.remote, cmd.OutOrStdout(), page, nil, nil) }
+	}
+	more, err := pages(c.limit, 1000, func(size uint32, token string) ([]*clewv1.Event, string, error) {
 		req := &clewv1.SearchEventsRequest{Filter: &c.filter, PageSize: size, PageToken: token}
 		resp, err := api.Events.SearchEvents(cmd.Context(), connect.NewRequest(req))
 		if err != nil {
@@ -80,18 +85,20 @@ func (c *eventCommand) runSearch(cmd *cobra.Command) error {
 		}
 		c.notes(cmd, resp.Msg.GetPlan(), token == "")
 		return resp.Msg.Events, resp.Msg.NextPageToken, nil
-	})
+	}, take)
 	if err != nil {
 		return err
 	}
-	t := newTable("TIME", "ID", "CLUSTER", "USER", "SOURCE IP", "ACTION", "CODE")
-	err = list(&c.remote, cmd.OutOrStdout(), events, t, func(e *clewv1.Event) []string {
-		return []string{moment(e.Time), e.Id, e.Cluster, e.User, e.SourceIp, action(e), fmt.Sprint(e.Code)}
-	})
 	if more {
 		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "clew: there are more; --limit 0 for all")
 	}
-	return err
+	if c.output == "jsonl" {
+		return nil
+	}
+	t := newTable("TIME", "ID", "CLUSTER", "USER", "SOURCE IP", "ACTION", "CODE")
+	return list(&c.remote, cmd.OutOrStdout(), events, t, func(e *clewv1.Event) []string {
+		return []string{moment(e.Time), e.Id, e.Cluster, e.User, e.SourceIp, action(e), fmt.Sprint(e.Code)}
+	})
 }
 
 // notes says how a page was found, and with the first one always what is missing.

@@ -167,31 +167,44 @@ func escape(s string) []byte {
 	return out
 }
 
-// pages reads pages until limit items are there or no more come; limit 0 is all. A
-// server that repeats a page token is an error, not an endless loop.
-func pages[T any](limit, pageSize int, fetch func(size uint32, token string) ([]T, string, error)) (items []T, more bool, err error) {
-	token := ""
+// pages hands pages to take until limit items are there or no more come; limit 0 is
+// all. more says that the limit ended it. A server that repeats a page token is an
+// error, not an endless loop.
+func pages[T any](limit, pageSize int, fetch func(size uint32, token string) ([]T, string, error), take func([]T) error) (more bool, err error) {
+	token, left := "", limit
 	for {
 		size := pageSize
 		if limit > 0 {
-			size = min(size, limit-len(items))
+			size = min(size, left)
 		}
-		got, next, err := fetch(uint32(size), token) //nolint:gosec // 1 to pageSize
+		got, next, err := fetch(uint32(size), token)
 		if err != nil {
-			return nil, false, err
+			return false, err
 		}
-		items = append(items, got...)
+		if limit > 0 && len(got) > left {
+			return true, take(got[:left])
+		}
+		if err := take(got); err != nil {
+			return false, err
+		}
+		left -= len(got)
 		switch {
-		case limit > 0 && len(items) > limit:
-			return items[:limit], true, nil
 		case next == "":
-			return items, false, nil
+			return false, nil
 		case next == token:
-			return nil, false, fmt.Errorf("the server repeats page %q", clean(next))
-		case limit > 0 && len(items) >= limit:
-			return items, true, nil
+			return false, fmt.Errorf("the server repeats page %q", clean(next))
+		case limit > 0 && left == 0:
+			return true, nil
 		}
 		token = next
+	}
+}
+
+// collect returns a function that appends pages to items.
+func collect[T any](items *[]T) func([]T) error {
+	return func(page []T) error {
+		*items = append(*items, page...)
+		return nil
 	}
 }
 

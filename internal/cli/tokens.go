@@ -128,13 +128,14 @@ func (r *remote) actions(cmd *cobra.Command, limit int) error {
 		return err
 	}
 	defer api.Close()
-	actions, more, err := pages(limit, 1000, func(size uint32, token string) ([]*clewv1.Action, string, error) {
+	var actions []*clewv1.Action
+	more, err := pages(limit, 1000, func(size uint32, token string) ([]*clewv1.Action, string, error) {
 		resp, err := api.System.ListActions(cmd.Context(), connect.NewRequest(&clewv1.ListActionsRequest{PageSize: size, PageToken: token}))
 		if err != nil {
 			return nil, "", err
 		}
 		return resp.Msg.Actions, resp.Msg.NextPageToken, nil
-	})
+	}, collect(&actions))
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,8 @@ func (c *traceCommand) runList(cmd *cobra.Command, limit int, order string) erro
 	}
 	defer api.Close()
 	total := uint32(0)
-	traces, more, err := pages(limit, 500, func(size uint32, token string) ([]*clewv1.Trace, string, error) {
+	var traces []*clewv1.Trace
+	more, err := pages(limit, 500, func(size uint32, token string) ([]*clewv1.Trace, string, error) {
 		req := &clewv1.ListTracesRequest{Filter: filter, Order: clewv1.TraceOrder(n), PageSize: size, PageToken: token}
 		resp, err := api.Traces.ListTraces(cmd.Context(), connect.NewRequest(req))
 		if err != nil {
@@ -128,7 +129,7 @@ func (c *traceCommand) runList(cmd *cobra.Command, limit int, order string) erro
 		}
 		total = resp.Msg.Total
 		return resp.Msg.Traces, resp.Msg.NextPageToken, nil
-	})
+	}, collect(&traces))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package client
 
 import (
+	"net"
 	"net/http"
 	"time"
 
@@ -24,6 +25,13 @@ type Client struct {
 // not fill the memory.
 const maxAnswer = 64 << 20
 
+// connectTime bounds how long a server may take to accept a connection, and again to
+// agree on TLS.
+const connectTime = 10 * time.Second
+
+// callTime bounds a call that is no stream; the longest is a search.
+const callTime = 2 * time.Minute
+
 // New returns a client of the server that p names. It does not connect yet.
 func New(p Profile) (*Client, error) {
 	cfg, err := trust(p)
@@ -31,12 +39,14 @@ func New(p Profile) (*Client, error) {
 		return nil, err
 	}
 	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		TLSClientConfig:       cfg,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   10 * time.Second,
-		IdleConnTimeout:       30 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Minute, // the longest search
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: connectTime}).DialContext,
+		TLSClientConfig:     cfg,
+		ForceAttemptHTTP2:   true,
+		TLSHandshakeTimeout: connectTime,
+		IdleConnTimeout:     30 * time.Second,
+		// A stream may be silent for hours: pings tell it from a server that is gone.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	doer := &http.Client{
 		Transport:     bearer{t, p.Token},

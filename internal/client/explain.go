@@ -14,8 +14,8 @@ import (
 	"github.com/clew-sec/clew/internal/rule"
 )
 
-// explain is an interceptor that says in words what a failed call means and what to
-// do. The connect error stays in the chain.
+// explain is an interceptor that bounds calls in time and says in words what a failed
+// one means and what to do. The connect error stays in the chain.
 type explain struct {
 	server string
 }
@@ -23,6 +23,8 @@ type explain struct {
 // WrapUnary implements connect.Interceptor.
 func (x explain) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		defer cancel()
 		resp, err := next(ctx, req)
 		return resp, x.err(req.Spec().Procedure, err)
 	}
