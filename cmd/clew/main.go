@@ -39,12 +39,22 @@ func root() *cobra.Command {
 	info, _ := debug.ReadBuildInfo()
 	version := cli.Version(info)
 	content := cli.Content{Rules: rules.FS, Catalogue: matrix.Load()}
+	remote := cli.RemoteDeps{Env: os.Getenv, Now: time.Now}
 	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", Version: version, SilenceUsage: true, SilenceErrors: true}
 	cmd.SetVersionTemplate("clew {{.Version}}\n")
 	cmd.AddCommand(
 		cli.NewReplayCommand(cli.ReplayDeps{Content: content, Now: time.Now}),
 		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
-		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content)}),
+		cli.NewAuditPolicyCommand(cli.AuditPolicyDeps{RuleDeps: cli.RuleDeps{Content: content, Engine: newRuleEngine}, Matrix: matrix.Load}),
+		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content), Remote: remote}),
+		cli.NewLoginCommand(remote),
+		cli.NewStatusCommand(remote),
+		cli.NewTraceCommand(remote),
+		cli.NewEventCommand(remote),
+		cli.NewEntityCommand(remote),
+		cli.NewSourceCommand(remote),
+		cli.NewTokenCommand(remote),
+		cli.NewActionsCommand(remote),
 		cli.NewVersionCommand(version),
 	)
 	return cmd

@@ -21,6 +21,8 @@ type MatrixDeps struct {
 	// Width returns the terminal width of w in characters, 0 when w is no
 	// terminal. Nil means to ask the operating system.
 	Width func(w io.Writer) int
+	// Remote is for --live.
+	Remote RemoteDeps
 }
 
 // NewMatrixCommand returns `clew matrix`, which draws the threat matrix with
@@ -29,6 +31,7 @@ func NewMatrixCommand(deps MatrixDeps) *cobra.Command {
 	var format string
 	var width int
 	var packs Packs
+	live := liveMatrix{remote: remote{deps: deps.Remote}}
 	cmd := &cobra.Command{
 		Use:   "matrix",
 		Short: "Show the threat matrix for Kubernetes with the rules per technique",
@@ -36,11 +39,17 @@ func NewMatrixCommand(deps MatrixDeps) *cobra.Command {
 technique, and why a technique has none.
 
 Formats: text (a table when the terminal is at least 139 characters wide, else a
-list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).`,
+list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).
+
+With --live a server is asked which techniques are proven, claimed or blind with the
+sources that it really hears from; formats are then text, json and jsonl.`,
 		Example: `  clew matrix
   clew matrix -o navigator > layer.json   # open in the ATT&CK Navigator`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if live.on {
+				return live.run(cmd, format)
+			}
 			rules, err := deps.Rules(packs)
 			if err != nil {
 				return fmt.Errorf("loading the rules: %w", err)
@@ -55,6 +64,8 @@ list), json, markdown, navigator (an ATT&CK Navigator layer, format 4.5).`,
 	packs.register(cmd.Flags())
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "output `FORMAT`: text, json, markdown or navigator")
 	cmd.Flags().IntVar(&width, "width", 0, "width of the text in `COLUMNS` (default: the terminal's)")
+	cmd.Flags().BoolVar(&live.on, "live", false, "ask a server for the coverage by live sources")
+	live.connectionFlags(cmd)
 	return cmd
 }
 

@@ -163,10 +163,10 @@ func (c *replay) config() (pipeline.Config, error) {
 		return cfg, fmt.Errorf("--min-score %v is not between 0 and 100", c.minScore)
 	}
 	var err error
-	if cfg.Engine.FlagFrom, err = c.timeFlag("--since", c.since); err != nil {
+	if cfg.Engine.FlagFrom, err = timeFlag(c.deps.Now, "--since", c.since); err != nil {
 		return cfg, err
 	}
-	if cfg.Until, err = c.timeFlag("--until", c.until); err != nil {
+	if cfg.Until, err = timeFlag(c.deps.Now, "--until", c.until); err != nil {
 		return cfg, err
 	}
 	if cfg.Until != 0 && cfg.Engine.FlagFrom > cfg.Until {
@@ -181,22 +181,6 @@ func (c *replay) config() (pipeline.Config, error) {
 // replayWindow keeps a replay's order buffer full: files are sorted as far as
 // memory allows, however far apart their records are.
 const replayWindow = 10 * 365 * 24 * time.Hour
-
-// timeFlag parses a time; "" is 0.
-func (c *replay) timeFlag(name, s string) (int64, error) {
-	if s == "" {
-		return 0, nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UnixNano(), nil
-		}
-	}
-	if d, err := time.ParseDuration(s); err == nil {
-		return c.deps.Now().Add(-d.Abs()).UnixNano(), nil
-	}
-	return 0, fmt.Errorf("%s %q is neither a time (2006-01-02T15:04:05Z, 2006-01-02) nor a duration (24h)", name, s)
-}
 
 func (c *replay) write(w io.Writer, collector *report.Collector, eng *engine.Engine, traces []trace.Trace, totals pipeline.Totals) error {
 	shown := slices.DeleteFunc(slices.Clone(traces), func(t trace.Trace) bool {
