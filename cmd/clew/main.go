@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clew-sec/clew/internal/cli"
+	"github.com/clew-sec/clew/internal/daemon"
 	"github.com/clew-sec/clew/internal/matrix"
 	"github.com/clew-sec/clew/internal/pipeline"
 	"github.com/clew-sec/clew/internal/rule"
 	"github.com/clew-sec/clew/internal/rule/ruletest"
 	"github.com/clew-sec/clew/rules"
+	"github.com/clew-sec/clew/test/recordings"
 )
 
 func main() { os.Exit(run()) }
@@ -40,6 +42,7 @@ func root() *cobra.Command {
 	version := cli.Version(info)
 	content := cli.Content{Rules: rules.FS, Catalogue: matrix.Load()}
 	remote := cli.RemoteDeps{Env: os.Getenv, Now: time.Now}
+	server := cli.ServerDeps{Content: content, Matrix: matrix.Load, Version: version, Play: daemon.Play(recordings.FS), Serve: daemon.Run}
 	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", Version: version, SilenceUsage: true, SilenceErrors: true}
 	cmd.SetVersionTemplate("clew {{.Version}}\n")
 	cmd.AddCommand(
@@ -47,6 +50,9 @@ func root() *cobra.Command {
 		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
 		cli.NewAuditPolicyCommand(cli.AuditPolicyDeps{RuleDeps: cli.RuleDeps{Content: content, Engine: newRuleEngine}, Matrix: matrix.Load}),
 		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content), Remote: remote}),
+		cli.NewUpCommand(server),
+		cli.NewServeCommand(server),
+		cli.NewConfigCommand(server),
 		cli.NewLoginCommand(remote),
 		cli.NewStatusCommand(remote),
 		cli.NewTraceCommand(remote),

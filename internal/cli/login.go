@@ -124,13 +124,5 @@ func (r *remote) setUp(cmd *cobra.Command, p client.Profile, name string) (strin
 		return "", err
 	}
 	defer api.Close()
-	resp, err := api.System.CreateToken(cmd.Context(), connect.NewRequest(&clewv1.CreateTokenRequest{Name: name, Role: clewv1.Role_ROLE_ADMIN}))
-	if err != nil {
-		return "", err
-	}
-	token, err := client.CheckToken(resp.Msg.Secret)
-	if err != nil {
-		return "", fmt.Errorf("reading the server's new token: %w", err)
-	}
-	return token, nil
+	return api.SetUp(cmd.Context(), name)
 }

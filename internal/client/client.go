@@ -18,6 +18,8 @@ type Client struct {
 	Events clewv1connect.EventServiceClient
 	System clewv1connect.SystemServiceClient
 
+	server    string
+	doer      *http.Client
 	transport *http.Transport
 }
 
@@ -57,6 +59,8 @@ func New(p Profile) (*Client, error) {
 		Traces:    clewv1connect.NewTraceServiceClient(doer, p.Server, opts),
 		Events:    clewv1connect.NewEventServiceClient(doer, p.Server, opts),
 		System:    clewv1connect.NewSystemServiceClient(doer, p.Server, opts),
+		server:    p.Server,
+		doer:      doer,
 		transport: t,
 	}, nil
 }

@@ -65,7 +65,7 @@ type SystemServiceClient interface {
 	// ListTokens returns the tokens, never their secrets. Role: admin.
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// CreateToken makes a token and returns its secret, which is not shown again.
-	// Role: admin; with a setup token once, for the first admin.
+	// Role: admin. The first administrator's comes from POST /v1/setup.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	// RevokeToken ends a token. Role: admin.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
@@ -192,7 +192,7 @@ type SystemServiceHandler interface {
 	// ListTokens returns the tokens, never their secrets. Role: admin.
 	ListTokens(context.Context, *connect.Request[v1.ListTokensRequest]) (*connect.Response[v1.ListTokensResponse], error)
 	// CreateToken makes a token and returns its secret, which is not shown again.
-	// Role: admin; with a setup token once, for the first admin.
+	// Role: admin. The first administrator's comes from POST /v1/setup.
 	CreateToken(context.Context, *connect.Request[v1.CreateTokenRequest]) (*connect.Response[v1.CreateTokenResponse], error)
 	// RevokeToken ends a token. Role: admin.
 	RevokeToken(context.Context, *connect.Request[v1.RevokeTokenRequest]) (*connect.Response[v1.RevokeTokenResponse], error)
