@@ -22,12 +22,14 @@ const module = "github.com/clew-sec/clew"
 // room and each other. ARCHITECTURE.md lists the rooms in this order.
 var ranks = [][]string{
 	{"event"},
-	{"matrix", "source", "normalize", "inventory", "rule"},
-	{"graph", "detect"},
+	{"matrix", "source", "normalize", "inventory", "rule", "config"},
+	{"bus", "graph", "detect", "auditpolicy"},
 	{"trace"},
-	{"engine"},
+	{"engine", "store"},
 	{"report"},
 	{"pipeline"},
+	{"server"},
+	{"daemon", "client"},
 	{"cli"},
 }
 
