@@ -199,35 +199,48 @@ func (c *serve) run(cmd *cobra.Command, cfg *config.Config) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
 	defer stop()
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	reload := make(chan *config.Config)
-	go func() {
-		for {
-			select {
-			case <-hup:
-				next, err := c.load(cmd)
-				if err != nil {
-					logger.Error("the configuration stays as it is", "error", err)
-					continue
-				}
-				_ = level.UnmarshalText([]byte(next.LogLevel)) // validated
-				select {
-				case reload <- next:
-				case <-ctx.Done():
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	reload, ended := c.reloads(ctx, cmd, level, logger)
+	defer func() { stop(); <-ended }()
 	return c.deps.Serve(ctx, daemon.Options{
 		Config: cfg, Rules: set, Matrix: c.deps.Matrix(), Version: c.deps.Version, Revision: c.deps.Revision, Log: logger,
 		Play: c.deps.Play, Reload: reload,
 		Announce: func(a daemon.Announcement) { announce(cmd.OutOrStdout(), cfg, a) },
 	})
+}
+
+// reloads gives the configuration anew at each SIGHUP, when there is a file, until ctx
+// ends; ended is closed then.
+func (c *serve) reloads(ctx context.Context, cmd *cobra.Command, level *slog.LevelVar, logger *slog.Logger) (reload <-chan *config.Config, ended <-chan struct{}) {
+	out, done := make(chan *config.Config), make(chan struct{})
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		defer close(done)
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-hup:
+			case <-ctx.Done():
+				return
+			}
+			if c.file == "" {
+				logger.Info("there is no configuration file to read again")
+				continue
+			}
+			next, err := c.load(cmd)
+			if err != nil {
+				logger.Error("the configuration stays as it is", "error", err)
+				continue
+			}
+			_ = level.UnmarshalText([]byte(next.LogLevel)) // validated
+			select {
+			case out <- next:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, done
 }
 
 // newLogger logs to w; its level can be changed.
@@ -249,15 +262,17 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, *slog.LevelVar,
 // announce tells a person what to do next.
 func announce(w io.Writer, cfg *config.Config, a daemon.Announcement) {
 	url := "https://" + a.Address
-	fmt.Fprintf(w, "clew is up at %s\n  data         %s\n  fingerprint  %s\n", url, cfg.DataDir, a.Fingerprint)
+	var b strings.Builder
+	fmt.Fprintf(&b, "clew is up at %s\n  data         %s\n  fingerprint  %s\n", url, cfg.DataDir, a.Fingerprint)
 	for _, s := range cfg.Sources {
 		if s.Kind == "file" || s.Kind == "eventhub" || s.Kind == "sqs" {
 			continue
 		}
-		fmt.Fprintf(w, "  source       %s (%s of cluster %s): POST %s/v1/sources/%s\n", s.Name, s.Kind, s.Cluster, url, s.Name)
+		fmt.Fprintf(&b, "  source       %s (%s of cluster %s): POST %s/v1/sources/%s\n", s.Name, s.Kind, s.Cluster, url, s.Name)
 	}
 	if a.SetupToken != "" {
-		fmt.Fprintf(w, "\nFirst administrator, once, within 24 hours, in another terminal:\n  clew login --server %s --fingerprint %s\n  set-up token: %s\n", url, a.Fingerprint, a.SetupToken)
+		fmt.Fprintf(&b, "\nFirst administrator, once, within 24 hours, in another terminal:\n  clew login --server %s --fingerprint %s\n  set-up token: %s\n", url, a.Fingerprint, a.SetupToken)
 	}
-	fmt.Fprintf(w, "\nThen: clew status, clew trace list, clew trace watch\n")
+	b.WriteString("\nThen: clew status, clew trace list, clew trace watch\n")
+	_, _ = io.WriteString(w, b.String()) // nobody may be listening
 }

@@ -25,6 +25,7 @@ import (
 // workers answers for the live data path.
 type workers struct{ live *pipeline.Live }
 
+// Status implements api.Workers.
 func (w workers) Status() []pipeline.WorkerStatus {
 	var out []pipeline.WorkerStatus
 	for _, c := range w.live.Clusters() {
@@ -35,6 +36,7 @@ func (w workers) Status() []pipeline.WorkerStatus {
 	return out
 }
 
+// Ask implements api.Workers.
 func (w workers) Ask(ctx context.Context, cluster string, f func(*engine.Engine, *report.Ledger)) error {
 	x, ok := w.live.Worker(cluster)
 	if !ok {
@@ -50,6 +52,7 @@ type queue struct {
 	maxBytes uint64
 }
 
+// Status implements api.Log.
 func (q queue) Status(ctx context.Context) *clewv1.LogStatus {
 	s := &clewv1.LogStatus{Kind: q.kind, MaxBytes: q.maxBytes, Writable: true}
 	var err error
@@ -63,6 +66,7 @@ func (q queue) Status(ctx context.Context) *clewv1.LogStatus {
 // history answers from the store of events.
 type history struct{ store *parquet.Store }
 
+// Status implements api.History.
 func (h history) Status(context.Context) *clewv1.HistoryStatus {
 	s := h.store.Status()
 	out := &clewv1.HistoryStatus{Segments: uint32(s.Segments), Rows: uint64(s.Rows) + uint64(s.BufferedRows), Bytes: uint64(s.Bytes)}
@@ -75,6 +79,7 @@ func (h history) Status(context.Context) *clewv1.HistoryStatus {
 	return out
 }
 
+// Search implements api.History.
 func (h history) Search(ctx context.Context, q api.EventQuery) (*clewv1.SearchEventsResponse, error) {
 	began := time.Now()
 	res, err := h.store.Query(ctx, queryOf(q))
@@ -162,6 +167,7 @@ func roleOf(r clewv1.Role) auth.Role {
 // tokenDesk answers for the tokens.
 type tokenDesk struct{ auth *auth.Authenticator }
 
+// List implements api.Tokens.
 func (d tokenDesk) List(ctx context.Context) ([]*clewv1.Token, error) {
 	records, err := d.auth.List(ctx)
 	out := make([]*clewv1.Token, 0, len(records))
@@ -171,6 +177,7 @@ func (d tokenDesk) List(ctx context.Context) ([]*clewv1.Token, error) {
 	return out, err
 }
 
+// Create implements api.Tokens.
 func (d tokenDesk) Create(ctx context.Context, name string, role clewv1.Role, source string, expires time.Time) (*clewv1.Token, string, error) {
 	n := auth.NewToken{Name: name, Role: roleOf(role), Source: source}
 	if p, ok := auth.FromContext(ctx); ok {
@@ -188,6 +195,7 @@ func (d tokenDesk) Create(ctx context.Context, name string, role clewv1.Role, so
 	return tokenOf(&r), secret, nil
 }
 
+// Revoke implements api.Tokens.
 func (d tokenDesk) Revoke(ctx context.Context, id string) error {
 	err := d.auth.Revoke(ctx, id)
 	if errors.Is(err, auth.ErrNotFound) {
@@ -207,6 +215,7 @@ func tokenOf(r *auth.Record) *clewv1.Token {
 // actions answers from the trail.
 type actions struct{ trail trail }
 
+// List implements api.Trail.
 func (a actions) List(ctx context.Context, limit int, cursor string) ([]*clewv1.Action, string, error) {
 	entries, next, err := a.trail.List(ctx, cursor, limit)
 	if err != nil {

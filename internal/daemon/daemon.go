@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,8 +95,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
-		for i := len(d.stops) - 1; i >= 0; i-- {
-			err = errors.Join(err, d.stops[i](last))
+		for _, stop := range slices.Backward(d.stops) {
+			err = errors.Join(err, stop(last))
 		}
 	}()
 	for _, start := range []func(context.Context) error{

@@ -105,10 +105,12 @@ type fileOf struct {
 	path string
 }
 
+// Load implements tail.Positions.
 func (f fileOf) Load(ctx context.Context, name string) (tail.Position, bool, error) {
 	return f.Positions.Load(ctx, name+"/"+f.key())
 }
 
+// Save implements tail.Positions.
 func (f fileOf) Save(ctx context.Context, name string, p tail.Position) error {
 	return f.Positions.Save(ctx, name+"/"+f.key(), p)
 }

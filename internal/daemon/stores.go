@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/clew-sec/clew/internal/bus"
@@ -17,6 +18,7 @@ import (
 // tokens is the bucket of tokens as auth wants it.
 type tokens struct{ kv *bus.KV }
 
+// Get implements auth.KV.
 func (t tokens) Get(ctx context.Context, key string) ([]byte, error) {
 	e, err := t.kv.Get(ctx, key)
 	if errors.Is(err, bus.ErrNotFound) {
@@ -25,38 +27,48 @@ func (t tokens) Get(ctx context.Context, key string) ([]byte, error) {
 	return e.Value, err
 }
 
+// Put implements auth.KV.
 func (t tokens) Put(ctx context.Context, key string, value []byte) error {
 	_, err := t.kv.Put(ctx, key, value)
 	return err
 }
 
+// Delete implements auth.KV.
 func (t tokens) Delete(ctx context.Context, key string) error { return t.kv.Delete(ctx, key) }
-func (t tokens) List(ctx context.Context) ([]string, error)   { return t.kv.Keys(ctx, "") }
+
+// List implements auth.KV.
+func (t tokens) List(ctx context.Context) ([]string, error) { return t.kv.Keys(ctx, "") }
 
 // stateKV is the bucket of the state as package state wants it.
 type stateKV struct{ kv *bus.KV }
 
+// Get implements state.KV.
 func (s stateKV) Get(ctx context.Context, key string) ([]byte, uint64, error) {
 	e, err := s.kv.Get(ctx, key)
 	return e.Value, e.Revision, stateError(err)
 }
 
+// Put implements state.KV.
 func (s stateKV) Put(ctx context.Context, key string, value []byte) (uint64, error) {
 	return s.kv.Put(ctx, key, value)
 }
 
+// Create implements state.KV.
 func (s stateKV) Create(ctx context.Context, key string, value []byte) (uint64, error) {
 	rev, err := s.kv.Create(ctx, key, value)
 	return rev, stateError(err)
 }
 
+// Update implements state.KV.
 func (s stateKV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	rev, err := s.kv.Update(ctx, key, value, revision)
 	return rev, stateError(err)
 }
 
+// Delete implements state.KV.
 func (s stateKV) Delete(ctx context.Context, key string) error { return s.kv.Delete(ctx, key) }
 
+// Watch implements state.KV.
 func (s stateKV) Watch(ctx context.Context, each func(state.Entry) error) error {
 	return s.kv.Watch(ctx, "", func(e bus.Entry) error { return each(state.Entry(e)) })
 }
@@ -66,7 +78,7 @@ func stateError(err error) error {
 	switch {
 	case errors.Is(err, bus.ErrNotFound):
 		return fmt.Errorf("%w: %w", state.ErrNotFound, err)
-	case errors.Is(err, bus.ErrConflict):
+	case errors.Is(err, bus.ErrConflict), errors.Is(err, bus.ErrExists):
 		return fmt.Errorf("%w: %w", state.ErrConflict, err)
 	}
 	return err
@@ -162,14 +174,14 @@ func (t trail) List(ctx context.Context, before string, n int) (entries []auth.E
 	if err != nil {
 		return nil, "", err
 	}
-	for i := len(keys) - 1; i >= 0; i-- {
-		if before != "" && keys[i] >= before {
+	for _, key := range slices.Backward(keys) {
+		if before != "" && key >= before {
 			continue
 		}
 		if len(entries) == n {
 			return entries, next, nil
 		}
-		v, err := t.kv.Get(ctx, keys[i])
+		v, err := t.kv.Get(ctx, key)
 		if err != nil {
 			return nil, "", err
 		}
@@ -177,7 +189,7 @@ func (t trail) List(ctx context.Context, before string, n int) (entries []auth.E
 		if err := json.Unmarshal(v.Value, &e); err != nil {
 			return nil, "", fmt.Errorf("reading the trail: %w", err)
 		}
-		entries, next = append(entries, e), keys[i]
+		entries, next = append(entries, e), key
 	}
 	return entries, "", nil
 }

@@ -137,8 +137,7 @@ func (l *Live) work(cluster string, w *Worker) {
 		}
 		defer r.Close()
 		err = w.Run(l.ctx, r)
-		var ahead *bus.AheadError
-		if errors.As(err, &ahead) {
+		if ahead, ok := errors.AsType[*bus.AheadError](err); ok {
 			// The log was replaced: what was learnt stays, what comes is new.
 			w.rewind(ahead.Last)
 		}
