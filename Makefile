@@ -7,6 +7,13 @@ FUZZTIME ?= 30s
 GOLDEN = ./internal/matrix ./internal/normalize/azureactivity ./internal/normalize/cloudtrail \
   ./internal/normalize/gcpaudit ./internal/rule ./internal/server/api ./internal/trace ./test
 
+# The packages that have goroutines; the core has none, which a test holds.
+GOROUTINES = ./cmd/... ./internal/bus/... ./internal/cli/... ./internal/client/... ./internal/daemon/... \
+  ./internal/pipeline/... ./internal/report/... ./internal/server/... ./internal/source/... ./internal/store/...
+
+# Where the fuzz targets are looked for.
+FUZZ ?= .
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +28,7 @@ test: ## all tests, as the README says
 
 .PHONY: race
 race: ## all that has goroutines, and the recordings, shuffled, with the race detector (needs a C compiler)
-	$(GO) test -race -shuffle=on . ./cmd/... ./internal/...
+	$(GO) test -race -shuffle=on $(GOROUTINES)
 	$(GO) test -race -shuffle=on -run Recordings ./test
 
 .PHONY: lint
@@ -49,7 +56,7 @@ golden: ## rewrite golden files from what the code does now; review the diff
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
-	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort | \
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(FUZZ) | sort | \
 	while IFS=: read -r file func; do \
 	  pkg=$$(dirname $$file); f=$${func#func }; echo "$$pkg $$f"; \
 	  $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg </dev/null || exit 1; \

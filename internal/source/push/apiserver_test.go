@@ -1,3 +1,8 @@
+//go:build !race
+
+// Kubernetes takes minutes to build with the race detector; the other tests of this
+// package run the same handlers under it.
+
 package push
 
 import (
