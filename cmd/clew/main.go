@@ -42,7 +42,7 @@ func root() *cobra.Command {
 	version := cli.Version(info)
 	content := cli.Content{Rules: rules.FS, Catalogue: matrix.Load()}
 	remote := cli.RemoteDeps{Env: os.Getenv, Now: time.Now}
-	server := cli.ServerDeps{Content: content, Matrix: matrix.Load, Version: version, Play: daemon.Play(recordings.FS), Serve: daemon.Run}
+	server := cli.ServerDeps{Content: content, Matrix: matrix.Load, Version: version, Play: daemon.Play(recordings.FS), Engine: newRuleEngine, Serve: daemon.Run}
 	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", Version: version, SilenceUsage: true, SilenceErrors: true}
 	cmd.SetVersionTemplate("clew {{.Version}}\n")
 	cmd.AddCommand(

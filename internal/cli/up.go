@@ -13,10 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clew-sec/clew/internal/auditpolicy"
 	"github.com/clew-sec/clew/internal/config"
 	"github.com/clew-sec/clew/internal/daemon"
 	"github.com/clew-sec/clew/internal/detect"
 	"github.com/clew-sec/clew/internal/matrix"
+	"github.com/clew-sec/clew/internal/rule"
+	"github.com/clew-sec/clew/internal/rule/ruletest"
 	"github.com/clew-sec/clew/internal/source"
 )
 
@@ -27,6 +30,8 @@ type ServerDeps struct {
 	Version, Revision string
 	// Play sends the recordings that come with clew, see daemon.Options.
 	Play func(ctx context.Context, sink source.Sink, cluster string) error
+	// Engine runs the tests of rules, to say what an audit policy hides.
+	Engine func(*rule.Pack) (ruletest.Engine, error)
 	// Serve runs the server; daemon.Run.
 	Serve func(ctx context.Context, o daemon.Options) error
 }
@@ -203,9 +208,34 @@ func (c *serve) run(cmd *cobra.Command, cfg *config.Config) error {
 	defer func() { stop(); <-ended }()
 	return c.deps.Serve(ctx, daemon.Options{
 		Config: cfg, Rules: set, Matrix: c.deps.Matrix(), Version: c.deps.Version, Revision: c.deps.Revision, Log: logger,
-		Play: c.deps.Play, Reload: reload,
+		Play: c.deps.Play, Reload: reload, Lint: c.lint(pack),
 		Announce: func(a daemon.Announcement) { announce(cmd.OutOrStdout(), cfg, a) },
 	})
+}
+
+// lint says which rules lose all of their tests under an observed policy.
+func (c *serve) lint(pack *rule.Pack) func([]auditpolicy.Observed) (map[string]string, error) {
+	return func(seen []auditpolicy.Observed) (map[string]string, error) {
+		policy, err := auditpolicy.FromObserved(seen)
+		if err != nil {
+			return nil, err
+		}
+		engine, err := c.deps.Engine(pack)
+		if err != nil {
+			return nil, fmt.Errorf("building the engine: %w", err)
+		}
+		rep, err := policy.Check(engine, c.deps.Matrix(), pack.Rules)
+		if err != nil {
+			return nil, fmt.Errorf("running the tests of the rules: %w", err)
+		}
+		out := map[string]string{}
+		for _, r := range rep.Rules {
+			if r.State == auditpolicy.Lost {
+				out[r.ID] = "the audit policy drops what it needs: " + strings.Join(r.Reasons, "; ")
+			}
+		}
+		return out, nil
+	}
 }
 
 // reloads gives the configuration anew at each SIGHUP, when there is a file, until ctx

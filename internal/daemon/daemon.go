@@ -14,12 +14,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/clew-sec/clew/internal/auditpolicy"
 	"github.com/clew-sec/clew/internal/bus"
 	"github.com/clew-sec/clew/internal/config"
 	"github.com/clew-sec/clew/internal/detect"
@@ -50,6 +52,9 @@ type Options struct {
 	// Reload gives configurations that take the place of Config, as far as a running
 	// server takes changes; nil for never.
 	Reload <-chan *config.Config
+	// Lint says which rules see nothing, or not all, under the policy that levels
+	// observed in the log speak of, by rule id; nil for never.
+	Lint func([]auditpolicy.Observed) (map[string]string, error)
 	// Play sends recordings when the configuration asks for the demonstration.
 	Play func(ctx context.Context, sink source.Sink, cluster string) error
 }
@@ -80,6 +85,7 @@ type daemon struct {
 	started time.Time
 
 	suppressions chan []trace.Suppression // the latest, for suppress
+	blind        atomic.Pointer[map[string]string]
 }
 
 // maintainEvery is how often the history looks after itself.
@@ -279,6 +285,9 @@ func (d *daemon) openLive(ctx context.Context) error {
 	}
 	d.onStop(func(context.Context) error { d.live.Stop(); return nil })
 	d.background(d.suppress)
+	if d.Lint != nil {
+		d.background(d.watchLevels)
+	}
 	return nil
 }
 
@@ -409,7 +418,7 @@ func (d *daemon) apiConfig() api.Config {
 		Version: d.Version, Started: d.started, Now: time.Now, Log: d.Log,
 		Traces: d.state, Workers: workers{d.live}, History: history{d.history}, Queue: queue{d.log, kind, most},
 		Sources: d.sources.statuses, Rules: d.Rules, Matrix: d.Matrix, Tokens: tokenDesk{d.auth}, Trail: actions{d.trail},
-		Key: d.signing,
+		Key: d.signing, Blind: d.blindTo,
 		Who: func(ctx context.Context) string {
 			p, _ := auth.FromContext(ctx)
 			return p.Name

@@ -112,6 +112,7 @@ type Worker struct {
 
 	mu     sync.Mutex
 	status WorkerStatus
+	levels levels
 }
 
 // WorkerStatus is how far a worker is.
@@ -130,7 +131,7 @@ type WorkerStatus struct {
 func NewWorker(cfg WorkerConfig) *Worker {
 	w := &Worker{
 		cfg: cfg, decoder: NewDecoder(), changed: map[trace.TraceID]LiveTrace{}, gone: map[trace.TraceID]bool{},
-		asks: make(chan func()), done: make(chan struct{}),
+		asks: make(chan func()), done: make(chan struct{}), levels: levels{},
 	}
 	w.status.Cluster = cfg.Cluster
 	w.reset()
@@ -230,6 +231,7 @@ func (w *Worker) Take(m bus.Message) {
 	for _, rec := range m.Batch.Records {
 		if e := w.decode(rec); e != nil {
 			newest = max(newest, e.Time)
+			w.see(e)
 			w.eng.Push(e)
 		}
 	}
@@ -257,6 +259,13 @@ func (w *Worker) decode(rec source.Record) *event.Event {
 		w.cfg.Log.Debug("record cannot be decoded", "cluster", w.cfg.Cluster, "source", rec.Pos.File, "record", rec.Pos.Record, "error", err)
 	}
 	return nil
+}
+
+// see remembers at which audit level requests are logged.
+func (w *Worker) see(e *event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.levels.see(e)
 }
 
 func (w *Worker) take() *event.Event {
