@@ -21,7 +21,7 @@ type Settings struct {
 }
 
 // DefaultServer is where `clew up` listens.
-const DefaultServer = "https://127.0.0.1:8443"
+const DefaultServer = "https://127.0.0.1:8080"
 
 // DefaultProfile returns where `clew login` keeps what it learned, from the
 // environment: $XDG_CONFIG_HOME/clew/client.yaml or ~/.config/clew/client.yaml; ""
