@@ -128,6 +128,7 @@ type Trace struct {
 		Rule         string
 		Message      string
 		Contribution float64
+		First        time.Time // the event's, by the API server's clock
 		Event        struct{ User string }
 	}
 }
@@ -160,8 +161,18 @@ func (t *Trace) String() string {
 
 // Traces returns the traces there are, with their flags; only alerts when told so.
 func (c *Clew) Traces(ctx context.Context, alerts bool) ([]Trace, error) {
+	return c.list(ctx, map[string]any{"alertsOnly": alerts})
+}
+
+// Search returns the traces that have text in a message, a user, an entity or a rule,
+// with their flags.
+func (c *Clew) Search(ctx context.Context, text string) ([]Trace, error) {
+	return c.list(ctx, map[string]any{"text": text})
+}
+
+func (c *Clew) list(ctx context.Context, filter map[string]any) ([]Trace, error) {
 	var list struct{ Traces []Trace }
-	ask := map[string]any{"pageSize": 500, "filter": map[string]any{"alertsOnly": alerts}}
+	ask := map[string]any{"pageSize": 500, "filter": filter}
 	if err := c.call(ctx, "TraceService/ListTraces", ask, &list); err != nil {
 		return nil, err
 	}

@@ -66,7 +66,12 @@ func TestAttacksAlert(t *testing.T) {
 			w.play(t, s)
 			done := time.Now()
 			found := w.alert(t, s.Suspect)
-			t.Logf("%v after the last act: %v", time.Since(done).Round(time.Millisecond), found)
+			t.Logf("score %.1f %v after the last act, in its flags: %s", found.Score, time.Since(done).Round(time.Millisecond), strings.Join(found.rules(), " "))
+			for _, other := range Attacks() {
+				if other.Name != s.Name && found.Has("ops-"+other.Name) {
+					t.Errorf("the attack %s is in the same trace", other.Name)
+				}
+			}
 		})
 	}
 	w.checkNothingLost(t)
@@ -156,10 +161,93 @@ func (w world) sent(t testing.TB) (events, errors uint64) {
 	return events, errors
 }
 
+// rules are those of the flags.
+func (t *Trace) rules() []string {
+	var out []string
+	for i := range t.Flags {
+		out = append(out, t.Flags[i].Rule)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func describe(traces []Trace) string {
 	var b strings.Builder
 	for i := range traces {
 		fmt.Fprintln(&b, &traces[i])
 	}
 	return b.String()
+}
+
+// BenchmarkStageToTrace takes from the time that the API server writes into an audit
+// event to the moment the API shows a trace with its flag, posts in blocking mode. The
+// act is one that is flagged on its own: a pod that is privileged.
+func BenchmarkStageToTrace(b *testing.B) {
+	w := newWorld(b, false)
+	st := &Stage{Cluster: w.Cluster, ctx: b.Context(), keep: map[string]string{}, known: map[string]who{}}
+	ops := st.person("ops-bench", "platform-admins").from(opsDesk, kubectl)
+	ops.create(namespace("bench"))
+	var took []time.Duration
+	for b.Loop() {
+		user := fmt.Sprintf("bench-%d", len(took))
+		name := fmt.Sprintf("shown-%d", len(took))
+		ops.create(binding("bench", name, "edit", "User/"+user))
+		h := st.person(user).from(office, kubectl)
+		h.retry(func() { h.get("/api/v1/namespaces/bench/pods") })
+		h.create(privilegedPod("bench", name))
+		took = append(took, w.shown(b, user))
+		if st.err != nil {
+			b.Fatal(st.err)
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "p99-ms")
+	w.checkNothingLost(b)
+}
+
+func privilegedPod(namespace, name string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: %s}\nspec: {containers: [{name: main, image: \"registry.example.com/a:1\", securityContext: {privileged: true}}]}", name, namespace)
+}
+
+// shown waits for the flag of user on a pod and returns how long it took from the
+// event's own time.
+func (w world) shown(b *testing.B, user string) time.Duration {
+	b.Helper()
+	for {
+		traces, err := w.clew.Search(b.Context(), user)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range traces {
+			for _, f := range traces[i].Flags {
+				if f.Event.User == user && strings.HasPrefix(f.Rule, "k8s-privileged-pod") {
+					return time.Since(f.First)
+				}
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// BenchmarkRate has 16 clients read as fast as they can, posts in batches, and
+// counts what arrives.
+func BenchmarkRate(b *testing.B) {
+	w := newWorld(b, true)
+	st := &Stage{Cluster: w.Cluster, ctx: b.Context()}
+	b.SetParallelism(8)
+	hands := make(chan *hand, 64)
+	for i := range cap(hands) {
+		hands <- st.person(fmt.Sprintf("reader-%d", i), "platform-admins").from(office, kubectl)
+	}
+	b.RunParallel(func(pb *testing.PB) {
+		h := <-hands
+		for pb.Next() {
+			if err := h.k.CoreV1().RESTClient().Get().AbsPath("/api/v1/namespaces/default/pods").Do(b.Context()).Error(); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	w.checkNothingLost(b)
 }
