@@ -49,6 +49,10 @@ const (
 	// step is how much of the budget is taken at once: what the smallest post needs
 	// for its buffers.
 	step = 128 << 10
+	// maxIdle is how many bytes of all layers may pass without a piece of records:
+	// several times what a record of 16 MiB takes that is packed twice. A bomb of
+	// white space would take the whole budget, and all other posts be turned away.
+	maxIdle = 128 << 20
 )
 
 // intake takes in one post.
@@ -101,7 +105,7 @@ func (c counted) Read(p []byte) (int, error) {
 func (in *intake) read(n int) error {
 	in.total += int64(n)
 	in.pending += int64(n)
-	if in.total > in.MaxUnpacked {
+	if in.total > in.MaxUnpacked || in.pending > maxIdle {
 		return errUnpacked
 	}
 	return in.hold()
@@ -137,6 +141,9 @@ func (in *intake) split(r io.Reader) error {
 func (in *intake) take(rec file.Record) error {
 	if in.only != 0 && rec.Format != in.only {
 		in.Meter.Dropped("foreign", fmt.Errorf("a record of %s where only %s is taken", rec.Format, in.only), time.Now())
+		if len(in.records) == 0 {
+			in.release() // nothing of what was read is kept
+		}
 		return nil
 	}
 	in.records = append(in.records, rec)
