@@ -44,15 +44,17 @@ func root() *cobra.Command {
 	remote := cli.RemoteDeps{Env: os.Getenv, Now: time.Now}
 	server := cli.ServerDeps{Content: content, Matrix: matrix.Load, Version: version, Play: daemon.Play(recordings.FS), Engine: newRuleEngine, Serve: daemon.Run}
 	cmd := &cobra.Command{Use: "clew", Short: "Runtime threat detection for Kubernetes", Version: version, SilenceUsage: true, SilenceErrors: true}
+	policy := cli.AuditPolicyDeps{RuleDeps: cli.RuleDeps{Content: content, Engine: newRuleEngine}, Matrix: matrix.Load}
 	cmd.SetVersionTemplate("clew {{.Version}}\n")
 	cmd.AddCommand(
 		cli.NewReplayCommand(cli.ReplayDeps{Content: content, Now: time.Now}),
 		cli.NewRuleCommand(cli.RuleDeps{Content: content, Engine: newRuleEngine}),
-		cli.NewAuditPolicyCommand(cli.AuditPolicyDeps{RuleDeps: cli.RuleDeps{Content: content, Engine: newRuleEngine}, Matrix: matrix.Load}),
+		cli.NewAuditPolicyCommand(policy),
 		cli.NewMatrixCommand(cli.MatrixDeps{Matrix: matrix.Load, Rules: cli.PackRules(content), Remote: remote}),
 		cli.NewUpCommand(server),
 		cli.NewServeCommand(server),
 		cli.NewConfigCommand(server),
+		cli.NewCheckCommand(cli.CheckDeps{AuditPolicyDeps: policy, Remote: remote}),
 		cli.NewLoginCommand(remote),
 		cli.NewStatusCommand(remote),
 		cli.NewTraceCommand(remote),

@@ -115,7 +115,7 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Log, error) {
 	}
 	l.life, l.endAll = context.WithCancel(context.Background())
 	if cfg.Dir != "" {
-		l.disk = disk{dir: cfg.Dir, min: cfg.MinFreeBytes, free: freeBytes}
+		l.disk = disk{dir: cfg.Dir, min: cfg.MinFreeBytes, free: FreeBytes}
 		err = l.openEmbedded()
 	} else {
 		err = l.openCluster(ctx)

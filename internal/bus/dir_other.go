@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// freeBytes does not know on this system.
-func freeBytes(string) (int64, error) { return math.MaxInt64, nil }
+// FreeBytes does not know on this system and returns the largest number.
+func FreeBytes(string) (int64, error) { return math.MaxInt64, nil }
 
 // lock opens the lock file, without effect on this system.
 func lock(dir string) (*os.File, error) {

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// freeBytes returns how much a user may still write to the disk of dir.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes returns how much a user may still write to the disk of dir.
+func FreeBytes(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("statfs %q: %w", dir, err)

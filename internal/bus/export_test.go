@@ -30,9 +30,6 @@ func (l *Log) Restart() error {
 	return l.embedded.start()
 }
 
-// FreeBytes is what the log asks its disk with.
-var FreeBytes = freeBytes
-
 // Messages returns how many the bucket's stream has.
 func (o *Objects) Messages(t *testing.T) uint64 {
 	t.Helper()

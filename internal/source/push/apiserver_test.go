@@ -8,9 +8,11 @@ package push
 import (
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -101,4 +103,40 @@ func events(post, n int) []*auditinternal.Event {
 		})
 	}
 	return out
+}
+
+// TestDocumentedKubeconfig holds that the kubeconfig of docs/connect.md works with the
+// API server's own plug-in: address, authority and token are all that is put in.
+func TestDocumentedKubeconfig(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/connect.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, ok := strings.Cut(string(page), "<!-- kubeconfig -->\n```yaml\n")
+	text, _, end := strings.Cut(after, "```")
+	if !ok || !end {
+		t.Fatal("the page has no kubeconfig")
+	}
+	l := &log{}
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/sources/k8s-audit", Webhook(config(t, l)))
+	s := httptest.NewTLSServer(mux)
+	defer s.Close()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca.crt")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.NewReplacer("https://clew.example.org:8443", s.URL, "/etc/kubernetes/clew/ca.crt", ca, "TOKEN", "right").Replace(text)
+	kubeconfig := filepath.Join(dir, "webhook.kubeconfig")
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	backend, err := webhook.NewBackend(kubeconfig, auditv1.SchemeGroupVersion, wait.Backoff{Duration: time.Millisecond, Steps: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !backend.ProcessEvents(events(0, 3)...) || len(l.records) != 3 {
+		t.Errorf("%d events of 3 arrived", len(l.records))
+	}
 }
