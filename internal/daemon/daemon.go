@@ -9,17 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/clew-sec/clew/internal/auditpolicy"
 	"github.com/clew-sec/clew/internal/bus"
@@ -239,26 +234,11 @@ func (d *daemon) blobs(ctx context.Context) (parquet.Blobs, error) {
 	if c.Bucket == "" {
 		return blob.NewFolder(d.Config.History.Dir)
 	}
-	opts := []func(*awsconfig.LoadOptions) error{}
-	if c.Region != "" {
-		opts = append(opts, awsconfig.WithRegion(c.Region))
-	}
-	id, err := c.AccessKeyID.Read()
-	key, err2 := c.SecretAccessKey.Read()
-	if err := errors.Join(err, err2); err != nil {
+	aws, err := awsOf(ctx, c.Region, c.Endpoint, c.AccessKeyID, c.SecretAccessKey)
+	if err != nil {
 		return nil, err
 	}
-	if id != "" {
-		opts = append(opts, awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(id, key, "")))
-	}
-	aws, err := awsconfig.LoadDefaultConfig(ctx, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("finding credentials: %w", err)
-	}
-	if c.Endpoint != "" {
-		aws.BaseEndpoint = &c.Endpoint
-	}
-	return blob.NewBucket(s3.NewFromConfig(aws, func(o *s3.Options) { o.UsePathStyle = c.Endpoint != "" }), c.Bucket, c.Prefix), nil
+	return blob.NewBucket(s3Of(aws), c.Bucket, c.Prefix), nil
 }
 
 func (d *daemon) openLive(ctx context.Context) error {
@@ -499,5 +479,3 @@ func (d *daemon) reload(next *config.Config) {
 	d.history.SetRetention(time.Duration(next.History.MaxAge), int64(next.History.MaxBytes))
 	d.Config.History.MaxAge, d.Config.History.MaxBytes, d.Config.LogLevel = next.History.MaxAge, next.History.MaxBytes, next.LogLevel
 }
-
-var _ http.Handler = (*sources)(nil)

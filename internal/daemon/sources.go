@@ -11,9 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/clew-sec/clew/internal/config"
@@ -158,28 +155,12 @@ func authorities(file string) (*x509.CertPool, error) {
 }
 
 func (s *sources) addSQS(ctx context.Context, c config.Source, m *source.Meter) error {
-	opts := []func(*awsconfig.LoadOptions) error{}
-	if c.Region != "" {
-		opts = append(opts, awsconfig.WithRegion(c.Region))
-	}
-	id, err := c.AccessKeyID.Read()
-	key, err2 := c.SecretAccessKey.Read()
-	if err := errors.Join(err, err2); err != nil {
+	aws, err := awsOf(ctx, c.Region, c.Endpoint, c.AccessKeyID, c.SecretAccessKey)
+	if err != nil {
 		return fmt.Errorf("source %q: %w", c.Name, err)
 	}
-	if id != "" {
-		opts = append(opts, awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(id, key, "")))
-	}
-	aws, err := awsconfig.LoadDefaultConfig(ctx, opts...)
-	if err != nil {
-		return fmt.Errorf("source %q: finding AWS credentials: %w", c.Name, err)
-	}
-	if c.Endpoint != "" {
-		aws.BaseEndpoint = &c.Endpoint
-	}
-	objects := s3.NewFromConfig(aws, func(o *s3.Options) { o.UsePathStyle = c.Endpoint != "" })
 	r := sqssource.New(sqssource.Config{
-		Name: c.Name, Cluster: c.Cluster, QueueURL: c.QueueURL, Queue: sqs.NewFromConfig(aws), Objects: objects, Sink: s.sink, Meter: m,
+		Name: c.Name, Cluster: c.Cluster, QueueURL: c.QueueURL, Queue: sqs.NewFromConfig(aws), Objects: s3Of(aws), Sink: s.sink, Meter: m,
 	})
 	s.pullers = append(s.pullers, r.Run)
 	return nil
