@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // of a test
+	defer l.Close()
 	for name, tc := range map[string]struct {
 		args  []string
 		check string

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -42,9 +43,7 @@ func start(t *testing.T, dir string, flags map[string]string) *running {
 		t.Fatal(err)
 	}
 	all := map[string]string{"dataDir": dir, "listen": "127.0.0.1:0", "log.minFree": "1MiB"}
-	for k, v := range flags {
-		all[k] = v
-	}
+	maps.Copy(all, flags)
 	cfg, err := config.Parse(config.Input{File: "clew.yaml", Flags: all}, []byte("apiVersion: clew/v1\nkind: Server\nsources:\n- {name: k8s, kind: k8s-webhook, cluster: prod}\n"))
 	if err != nil {
 		t.Fatal(err)
