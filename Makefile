@@ -54,6 +54,14 @@ proto: ## rewrite the Go code and the OpenAPI description of api/clew/v1 (needs 
 golden: ## rewrite golden files from what the code does now; review the diff
 	$(GO) test $(GOLDEN) -rewrite
 
+.PHONY: cluster
+cluster: ## attacks and ordinary work on a real control plane, through clew (Linux; builds Kubernetes once)
+	cd test/cluster && CGO_ENABLED=0 $(GO) test -count=1 ./...
+
+.PHONY: record
+record: ## record the scripts of test/cluster into DIR, one folder each
+	cd test/cluster && CGO_ENABLED=0 $(GO) run ./record "$(abspath $(or $(DIR),bin/recordings))"
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(FUZZ) | sort | \

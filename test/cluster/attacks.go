@@ -290,18 +290,18 @@ rules:
 			{"", "ivan looks at a developer's view from the office", func(s *Stage) {
 				ivan(s, office, kubectl, rest.ImpersonationConfig{UserName: "gina", Groups: []string{"ledger-devs"}}).get("/api/v1/namespaces/ledger/pods")
 			}},
-			{"MS-TA9003, MS-TA9029", "ivan's certificate from a foreign address: what may I do", func(s *Stage) { ivan(s, thief, oldKubectl, rest.ImpersonationConfig{}).rules() }},
+			{"MS-TA9003, MS-TA9029", "ivan's certificate from a foreign address: what may I do", func(s *Stage) { ivan(s, stranger, oldKubectl, rest.ImpersonationConfig{}).rules() }},
 			{"MS-TA9019", "acting as system:masters is refused", func(s *Stage) {
-				ivan(s, thief, oldKubectl, rest.ImpersonationConfig{UserName: "kubernetes-admin", Groups: []string{"system:masters"}}).refused("/api/v1/secrets")
+				ivan(s, stranger, oldKubectl, rest.ImpersonationConfig{UserName: "kubernetes-admin", Groups: []string{"system:masters"}}).refused("/api/v1/secrets")
 			}},
 			{"MS-TA9019, MS-TA9025", "acting as an administrator: secrets of all namespaces", func(s *Stage) {
-				ivan(s, thief, oldKubectl, admin).get("/api/v1/secrets", "/api/v1/namespaces/ledger/secrets/api-keys")
+				ivan(s, stranger, oldKubectl, admin).get("/api/v1/secrets", "/api/v1/namespaces/ledger/secrets/api-keys")
 			}},
 			{"MS-TA9008", "a pod", func(s *Stage) {
-				ivan(s, thief, oldKubectl, admin).create(pod("ledger", "cache-check", "docker.io/library/alpine:3.20"))
+				ivan(s, stranger, oldKubectl, admin).create(pod("ledger", "cache-check", "docker.io/library/alpine:3.20"))
 			}},
 			{"MS-TA9038, MS-TA9022", "the pod and the events of the namespace are deleted", func(s *Stage) {
-				h := ivan(s, thief, oldKubectl, admin)
+				h := ivan(s, stranger, oldKubectl, admin)
 				h.delete("/api/v1/namespaces/ledger/pods/cache-check", "/api/v1/namespaces/ledger/events")
 			}},
 		},

@@ -22,6 +22,9 @@ const (
 	appHost      = "198.51.100.21"
 	thief        = "203.0.113.66"
 	thiefToo     = "203.0.113.130"
+	// stranger is another thief, in a network of his own (RFC 2544): three people in
+	// one network are a VPN to clew, and the thieves of one test take more.
+	stranger = "198.18.7.66"
 )
 
 const insideVar = "CLEW_CLUSTER_INSIDE"
@@ -88,7 +91,7 @@ func haveAddresses() error {
 	if err := loUp(s); err != nil {
 		return err
 	}
-	for i, a := range []string{controlPlane, kubelets, office, opsDesk, runner, appHost, thief, thiefToo, podAddress} {
+	for i, a := range []string{controlPlane, kubelets, office, opsDesk, runner, appHost, thief, thiefToo, stranger, podAddress} {
 		if err := loAddress(s, i, netip.MustParseAddr(a)); err != nil {
 			return fmt.Errorf("address %s: %w", a, err)
 		}
