@@ -92,7 +92,7 @@ func TestProbes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close() //nolint:errcheck // read only
+			defer resp.Body.Close()
 			answer, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != c.want {
 				t.Errorf("answered %d %s, want %d", resp.StatusCode, answer, c.want)
@@ -111,11 +111,11 @@ func TestProbes(t *testing.T) {
 func TestSlowHeaderIsClosed(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, t.TempDir())
-	c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // nothing secret is said
+	c, err := tls.Dial("tcp", s.addr, &tls.Config{InsecureSkipVerify: true}) // nothing secret is said
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the server closes it
+	defer c.Close()
 	began := time.Now()
 	if err := c.SetDeadline(began.Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -220,7 +220,7 @@ func logRecords(t *testing.T, dir string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close(ctx) //nolint:errcheck // read only
+	defer l.Close(ctx)
 	n, err := l.Backlog(ctx, "local", 0)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func historyRecords(t *testing.T, dir string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close(ctx) //nolint:errcheck // read only
+	defer h.Close(ctx)
 	res, err := h.Query(ctx, parquet.Query{Raw: true, Limit: 1000})
 	if err != nil {
 		t.Fatal(err)

@@ -135,7 +135,7 @@ func freeAddress(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it only lends its port
+	defer l.Close()
 	return l.Addr().String()
 }
 
@@ -172,7 +172,7 @@ func (s *server) ready() error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(resp.Body)
 		return fmt.Errorf("not ready: %s: %s", resp.Status, b)
@@ -223,7 +223,7 @@ func (s *server) post(web *http.Client, token string, body []byte) (status int, 
 	if err != nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(b), err
 }
