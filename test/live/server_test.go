@@ -62,7 +62,7 @@ func withBinary(m *testing.M) (code int, err error) {
 
 // server is one that can be killed and started again.
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string // of data, below it
 	url  string
 	addr string
@@ -93,7 +93,7 @@ func (l *logText) String() string {
 
 // newServer starts a server whose data is in dir. env are settings as
 // CLEW_LOG_MAX_BYTES=1GiB. It ends with the test.
-func newServer(t *testing.T, dir string, env ...string) *server {
+func newServer(t testing.TB, dir string, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: dir, addr: freeAddress(t)}
 	s.url = "https://" + s.addr
@@ -122,14 +122,14 @@ func newServer(t *testing.T, dir string, env ...string) *server {
 	return s
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -268,7 +268,7 @@ func (s *server) idle(api *client.Client) {
 	})
 }
 
-func eventually(t *testing.T, within time.Duration, f func() error) {
+func eventually(t testing.TB, within time.Duration, f func() error) {
 	t.Helper()
 	end := time.Now().Add(within)
 	for {
