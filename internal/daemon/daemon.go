@@ -86,6 +86,13 @@ type daemon struct {
 // maintainEvery is how often the history looks after itself.
 const maintainEvery = 5 * time.Second
 
+// What the history may take of memory: rows that are in no segment yet, and indexes of
+// segments. A server of 1 GiB has room for both.
+const (
+	historyMemory  = 192 << 20
+	historyIndexes = 64 << 20
+)
+
 // stopTime bounds how long stopping may take.
 const stopTime = 30 * time.Second
 
@@ -207,7 +214,7 @@ func (d *daemon) openHistory(ctx context.Context) error {
 		return fmt.Errorf("opening the history: %w", err)
 	}
 	c := &d.Config.History
-	d.history, err = parquet.Open(ctx, parquet.Config{Blobs: blobs, MaxAge: time.Duration(c.MaxAge), MaxBytes: int64(c.MaxBytes), Log: d.Log})
+	d.history, err = parquet.Open(ctx, parquet.Config{Blobs: blobs, MemoryBytes: historyMemory, IndexBytes: historyIndexes, MaxAge: time.Duration(c.MaxAge), MaxBytes: int64(c.MaxBytes), Log: d.Log})
 	if err != nil {
 		return fmt.Errorf("opening the history: %w", err)
 	}
