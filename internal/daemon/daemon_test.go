@@ -76,7 +76,13 @@ func start(t *testing.T, dir string, flags map[string]string) *running {
 // call posts a body and returns the status and the answer.
 func (r *running) call(t *testing.T, path, token, body string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+r.Address+path, strings.NewReader(body))
+	return r.ask(t, http.MethodPost, path, token, body)
+}
+
+// ask sends a request and returns the status and the answer.
+func (r *running) ask(t *testing.T, method, path, token, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, "https://"+r.Address+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
