@@ -104,6 +104,14 @@ func (d *describer) Describe(traces []trace.Trace, units Units) ([]Trace, error)
 	return out, nil
 }
 
+// Describe is describer.Describe; it fails when flags could not be kept.
+func (c *Collector) Describe(traces []trace.Trace, units Units) ([]Trace, error) {
+	if c.spool.err != nil {
+		return nil, c.spool.err
+	}
+	return c.describer.Describe(traces, units)
+}
+
 // TraceOf finds the trace of a unit. engine.Engine implements it.
 type TraceOf interface {
 	TraceID(unit event.ID) (trace.TraceID, bool)
