@@ -138,11 +138,14 @@ func TestWhatAWorkerForgetsStaysWhenItMatters(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	kv := &statetest.Memory{}
-	at := noon
-	s := open(t, kv, func(c *state.Config) { c.Now = func() time.Time { return at }; c.Retention = time.Hour })
+	var later atomic.Int64 // read by the store's own goroutine too
+	s := open(t, kv, func(c *state.Config) {
+		c.Now = func() time.Time { return noon.Add(time.Duration(later.Load())) }
+		c.Retention = time.Hour
+	})
 	put(t, s, []*clewv1.Trace{one(1, 70), one(2, 70), one(5000, 70)})
 	say(t, s, id(2), state.Opinion{State: clewv1.TriageState_TRIAGE_STATE_BENIGN, By: "anna"})
-	at = at.Add(time.Hour + time.Minute)
+	later.Store(int64(time.Hour + time.Minute))
 	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
