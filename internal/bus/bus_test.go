@@ -45,6 +45,14 @@ func deadline(t testing.TB) context.Context {
 	return ctx
 }
 
+// soon is the context of a question that waitFor asks again: a cluster between
+// two leaders drops a request without an answer.
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // batch returns records that say who they are.
 func batch(cluster string, records ...string) source.Batch {
 	b := source.Batch{Source: "test", Cluster: cluster, ReceivedNanos: 42}

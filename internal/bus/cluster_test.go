@@ -145,7 +145,7 @@ func TestClusterLosesItsLeader(t *testing.T) {
 		}
 	})
 	l := open(t, bus.Config{URLs: urls(opts...)})
-	waitFor(t, "the cluster", func() bool { return l.Accept(deadline(t), batch("warm", "x")) == nil })
+	waitFor(t, "the cluster", func() bool { return l.Accept(soon(t), batch("warm", "x")) == nil })
 	testKV(t, l)
 
 	p := &persistent{attempts: map[string]int{}}
@@ -200,7 +200,7 @@ func messagesLeft(t *testing.T, l *bus.Log, r *bus.Reader) (left uint64) {
 	t.Helper()
 	waitFor(t, "the cluster to know", func() (known bool) {
 		var err error
-		left, err = l.Backlog(deadline(t), "c", r.Position())
+		left, err = l.Backlog(soon(t), "c", r.Position())
 		return err == nil
 	})
 	return left
@@ -219,7 +219,7 @@ func leaderOf(t *testing.T, opts []server.Options) (leader string) {
 		t.Fatal(err)
 	}
 	waitFor(t, "a leader", func() bool {
-		s, err := js.Stream(deadline(t), "clew-log-c")
+		s, err := js.Stream(soon(t), "clew-log-c")
 		if err != nil || s.CachedInfo().Cluster == nil {
 			return false
 		}
