@@ -289,13 +289,13 @@ func (w *Writer) view(v *view, want *search) {
 	}
 }
 
-// makeRoom writes the largest writer's rows into a segment while all of them are
-// more than memory may hold.
+// makeRoom encodes the largest writer's rows, or puts what it has encoded into a
+// segment, while all of them are more than memory may hold.
 func (s *Store) makeRoom(ctx context.Context) error {
 	for s.buffered.Load() > int64(s.MemoryBytes) {
 		largest := s.largest()
 		before := s.buffered.Load()
-		if err := largest.Flush(ctx); err != nil {
+		if err := largest.shrink(ctx); err != nil {
 			return err
 		}
 		if s.buffered.Load() >= before {
@@ -303,6 +303,22 @@ func (s *Store) makeRoom(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// shrink makes a row group of the rows, which takes a twentieth of their memory,
+// unless what is encoded is the larger part: small segments would be merged, and
+// each row encoded again.
+func (w *Writer) shrink(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	encoded := int64(0)
+	for _, t := range w.tables {
+		encoded += int64(len(t.bytes))
+	}
+	if encoded < w.bytes-encoded {
+		return w.group()
+	}
+	return w.flush(ctx)
 }
 
 func (s *Store) largest() *Writer {
