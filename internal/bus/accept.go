@@ -173,9 +173,11 @@ func (c *committer) commit(group []*item) {
 		close(it.encoded)
 	}
 	for _, m := range messages {
-		if err = c.log.publish(c.log.life, c.lane.cluster, m); err != nil {
+		var seq uint64
+		if seq, err = c.log.publish(c.log.life, c.lane.cluster, m.data); err != nil {
 			break
 		}
+		c.log.recent.put(seq, m.batch)
 	}
 	for _, it := range group {
 		it.done <- err
@@ -184,7 +186,7 @@ func (c *committer) commit(group []*item) {
 
 // encode returns the messages of a group. They say when the last of its batches was
 // received.
-func (c *committer) encode(group []*item) ([][]byte, error) {
+func (c *committer) encode(group []*item) ([]packed, error) {
 	b := group[0].batch
 	if len(group) > 1 {
 		b.Records = c.records[:0]
@@ -205,5 +207,6 @@ func (l *Log) Tick(ctx context.Context, cluster string, at time.Time) error {
 	if err := checkNames(cluster, ""); err != nil {
 		return err
 	}
-	return l.publish(ctx, cluster, encodeTick(cluster, at.UnixNano()))
+	_, err := l.publish(ctx, cluster, encodeTick(cluster, at.UnixNano()))
+	return err
 }

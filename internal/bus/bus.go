@@ -86,6 +86,7 @@ type Log struct {
 	embedded *embedded // nil with a cluster
 	disk     disk
 	codec    *codec
+	recent   *recent
 
 	stop   chan struct{}   // closed: committers take nothing more
 	life   context.Context // ended: what still runs is cut off
@@ -110,7 +111,7 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		cfg: cfg, logger: logger, codec: codec, stop: make(chan struct{}),
+		cfg: cfg, logger: logger, codec: codec, recent: newRecent(recentBytes), stop: make(chan struct{}),
 		committers: map[lane]*committer{}, ensured: map[string]bool{},
 	}
 	l.life, l.endAll = context.WithCancel(context.Background())

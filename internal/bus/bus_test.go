@@ -17,7 +17,15 @@ import (
 )
 
 // open opens a log that the test closes.
+// open opens a log whose readers read what is stored, as those do that lag.
 func open(t testing.TB, cfg bus.Config) *bus.Log {
+	t.Helper()
+	l := remembering(t, cfg)
+	l.Forget()
+	return l
+}
+
+func remembering(t testing.TB, cfg bus.Config) *bus.Log {
 	t.Helper()
 	if cfg.MinFreeBytes == 0 {
 		cfg.MinFreeBytes = 1 << 20

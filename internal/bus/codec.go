@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -44,18 +43,20 @@ const (
 	// softMessage is where a stored message is too long to be handled well and is
 	// split, unless it is one record (NATS is measured best at 64-512 KiB).
 	softMessage = 512 << 10
-
-	// keptScratch is the longest buffer that is kept for the next message.
-	keptScratch = 4 << 20
 )
 
 var errMalformed = errors.New("malformed message")
 
 // codec encodes and decodes messages. It may be used from several goroutines.
 type codec struct {
-	enc     *zstd.Encoder
-	dec     *zstd.Decoder
-	scratch sync.Pool // *[]byte
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+}
+
+// packed is a message and the batch in it. The batch's records are its own.
+type packed struct {
+	data  []byte
+	batch source.Batch
 }
 
 func newCodec() (*codec, error) {
@@ -70,15 +71,15 @@ func newCodec() (*codec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the log's decompressor: %w", err)
 	}
-	return &codec{enc: enc, dec: dec, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
+	return &codec{enc: enc, dec: dec}, nil
 }
 
 func (c *codec) close() { c.dec.Close() }
 
 // messages encodes b as few messages, none longer than limit bytes and none above
 // the soft bounds that could be split. The error is a *source.TooLargeError.
-func (c *codec) messages(b source.Batch, limit int) ([][]byte, error) {
-	var all [][]byte
+func (c *codec) messages(b source.Batch, limit int) ([]packed, error) {
+	var all []packed
 	for from := 0; from < len(b.Records); {
 		to, raw := from, 0
 		for to < len(b.Records) && (to == from || raw+len(b.Records[to].Raw) <= softRaw) {
@@ -95,15 +96,15 @@ func (c *codec) messages(b source.Batch, limit int) ([][]byte, error) {
 }
 
 // split appends records from to to of b, halved until each half fits.
-func (c *codec) split(all [][]byte, b source.Batch, from, to, limit int) ([][]byte, error) {
+func (c *codec) split(all []packed, b source.Batch, from, to, limit int) ([]packed, error) {
 	part := b
 	part.Records = b.Records[from:to]
 	msg := c.encode(part)
-	if len(msg) <= min(limit, softMessage) {
+	if len(msg.data) <= min(limit, softMessage) {
 		return append(all, msg), nil
 	}
 	if to-from == 1 {
-		if len(msg) > limit {
+		if len(msg.data) > limit {
 			return nil, &source.TooLargeError{Record: from, Bytes: len(b.Records[from].Raw), Max: limit}
 		}
 		return append(all, msg), nil
@@ -117,23 +118,19 @@ func (c *codec) split(all [][]byte, b source.Batch, from, to, limit int) ([][]by
 }
 
 // encode returns the message of b.
-func (c *codec) encode(b source.Batch) []byte {
-	scratch := c.scratch.Get().(*[]byte)
-	raw := (*scratch)[:0]
+func (c *codec) encode(b source.Batch) packed {
+	raw := make([]byte, 0, sizeOf(b))
+	records := make([]file.Record, len(b.Records))
+	msg := appendHeader(make([]byte, 0, cap(raw)/6+6*len(records)+64), b, kindRecords)
 	for i := range b.Records {
+		from := len(raw)
 		raw = append(raw, b.Records[i].Raw...)
+		records[i] = file.Record{Format: b.Records[i].Format, Raw: raw[from:len(raw):len(raw)]}
+		msg = append(msg, byte(records[i].Format))
+		msg = binary.AppendUvarint(msg, uint64(len(records[i].Raw)))
 	}
-	msg := appendHeader(make([]byte, 0, len(raw)/6+6*len(b.Records)+64), b, kindRecords)
-	for i := range b.Records {
-		msg = append(msg, byte(b.Records[i].Format))
-		msg = binary.AppendUvarint(msg, uint64(len(b.Records[i].Raw)))
-	}
-	msg = c.enc.EncodeAll(raw, msg)
-	if cap(raw) <= keptScratch {
-		*scratch = raw
-		c.scratch.Put(scratch)
-	}
-	return msg
+	b.Records = records
+	return packed{c.enc.EncodeAll(raw, msg), b}
 }
 
 // encodeTick returns the message that carries nothing but a time.

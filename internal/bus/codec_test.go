@@ -47,7 +47,7 @@ func TestCodecRoundTrip(t *testing.T) {
 		records(bytes.Repeat([]byte("ab"), 128)),
 		records(noise(3<<20), bytes.Repeat([]byte("ab"), 1<<20), noise(5)),
 	} {
-		got, tick, err := c.decode(c.encode(b))
+		got, tick, err := c.decode(c.encode(b).data)
 		if err != nil || tick {
 			t.Fatal(err, tick)
 		}
@@ -59,7 +59,7 @@ func TestCodecRoundTrip(t *testing.T) {
 
 func TestDecodedRecordsCannotGrowIntoEachOther(t *testing.T) {
 	c := codecOf(t)
-	b, _, err := c.decode(c.encode(records([]byte("one"), []byte("two"))))
+	b, _, err := c.decode(c.encode(records([]byte("one"), []byte("two"))).data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,12 +94,15 @@ func TestBatchesAreSplit(t *testing.T) {
 			got := tt.batch
 			got.Records = nil
 			for _, m := range messages {
-				if len(m) > tt.limit {
-					t.Errorf("a message has %d bytes", len(m))
+				if len(m.data) > tt.limit {
+					t.Errorf("a message has %d bytes", len(m.data))
 				}
-				part, _, err := c.decode(m)
+				part, _, err := c.decode(m.data)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if !reflect.DeepEqual(part, m.batch) {
+					t.Error("what stays at hand is not what is stored")
 				}
 				got.Records = append(got.Records, part.Records...)
 			}
@@ -136,7 +139,7 @@ func TestDecodeRefuses(t *testing.T) {
 	_, _ = w.Write(make([]byte, 2*maxRaw))
 	_ = w.Close()
 	small := c.enc.EncodeAll([]byte("abc"), nil)
-	good := c.encode(records([]byte("abc"), noise(1000)))
+	good := c.encode(records([]byte("abc"), noise(1000))).data
 	flipped := bytes.Clone(good)
 	flipped[len(flipped)-100] ^= 1
 	for name, msg := range map[string][]byte{
@@ -165,8 +168,8 @@ func TestDecodeRefuses(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	c := codecOf(f)
-	f.Add(c.encode(records([]byte(`{"a":1}`), noise(300))))
-	f.Add(c.encode(records(make([]byte, 1<<16))))
+	f.Add(c.encode(records([]byte(`{"a":1}`), noise(300))).data)
+	f.Add(c.encode(records(make([]byte, 1<<16))).data)
 	f.Add(encodeTick("c", 1))
 	f.Add(frameOf(maxRaw, c.enc.EncodeAll([]byte("abc"), nil)))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -187,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 		if tick {
 			return
 		}
-		again, _, err := c.decode(c.encode(b))
+		again, _, err := c.decode(c.encode(b).data)
 		if err != nil || !reflect.DeepEqual(b, again) {
 			t.Errorf("encoded again it is another one: %v", err)
 		}

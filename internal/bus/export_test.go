@@ -15,6 +15,16 @@ const MaxRaw = maxRaw
 // SetFree replaces what the log thinks its disk has free; before the log is used.
 func (l *Log) SetFree(free func(string) (int64, error)) { l.disk.free = free }
 
+// Forget lets nothing stay at hand; before the log is used.
+func (l *Log) Forget() { l.recent = newRecent(0) }
+
+// AtHand returns the bytes of the messages that stay at hand.
+func (l *Log) AtHand() int {
+	l.recent.mu.Lock()
+	defer l.recent.mu.Unlock()
+	return l.recent.bytes
+}
+
 // Server returns the embedded server as it is now.
 func (l *Log) Server() *server.Server { return l.embedded.server() }
 

@@ -44,46 +44,47 @@ func (l *Log) maxMessage() int {
 	return int(min(l.nc.MaxPayload(), maxStored)) - overhead
 }
 
-// publish stores one message. All attempts bear the same id, so it is stored once.
-func (l *Log) publish(ctx context.Context, cluster string, data []byte) error {
+// publish stores one message and returns where it stands. All attempts bear the same
+// id, so it is stored once.
+func (l *Log) publish(ctx context.Context, cluster string, data []byte) (seq uint64, err error) {
 	if err := l.disk.check(len(data), l.disk.min); err != nil {
-		return err
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
 	defer cancel()
 	msg := &nats.Msg{Subject: subjectOf(cluster), Data: data}
 	id := nuid.Next()
 	for {
-		err := l.publishOnce(ctx, cluster, msg, id)
+		seq, err := l.publishOnce(ctx, cluster, msg, id)
 		if err == nil {
 			_ = l.nc.Publish(wakeSubject(cluster), nil) // readers look by themselves, later
-			return nil
+			return seq, nil
 		}
 		if isFull(err) {
-			return unavailable("cluster %q fills its %d MiB of the log", cluster, l.cfg.MaxBytes>>20)
+			return 0, unavailable("cluster %q fills its %d MiB of the log", cluster, l.cfg.MaxBytes>>20)
 		}
 		if !sleep(ctx, retryPause) {
-			return unavailable("%w; last: %w", context.Cause(ctx), err)
+			return 0, unavailable("%w; last: %w", context.Cause(ctx), err)
 		}
 	}
 }
 
 var errSlow = fmt.Errorf("not stored within %v", patience)
 
-func (l *Log) publishOnce(ctx context.Context, cluster string, msg *nats.Msg, id string) error {
+func (l *Log) publishOnce(ctx context.Context, cluster string, msg *nats.Msg, id string) (seq uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if err := l.ensure(ctx, cluster); err != nil {
-		return err
+		return 0, err
 	}
-	_, err := l.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
+	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0))
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		l.forget(cluster) // its stream is moving, or gone: look again
 	}
 	if err != nil {
-		return fmt.Errorf("storing a message of cluster %q: %w", cluster, err)
+		return 0, fmt.Errorf("storing a message of cluster %q: %w", cluster, err)
 	}
-	return nil
+	return ack.Sequence, nil
 }
 
 // isFull says that the stream has reached its MaxBytes.

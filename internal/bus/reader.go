@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/clew-sec/clew/internal/event"
 	"github.com/clew-sec/clew/internal/source"
 )
 
@@ -28,8 +26,8 @@ const (
 type Message struct {
 	Seq uint64 // its position: dense and ascending from 1 in each cluster
 
-	// Batch is what was accepted; its records belong to the caller, all in one
-	// buffer, with positions "<source>@<seq>" and the number in the message.
+	// Batch is what was accepted, with positions "<source>@<seq>" and the number in
+	// the message. Its records are shared with other readers: nobody changes them.
 	Batch source.Batch
 
 	// Tick says that the message has no records but a time, Batch.ReceivedNanos.
@@ -123,10 +121,13 @@ func (r *Reader) Close() { _ = r.sub.Unsubscribe() }
 // does not answer is waited for: the reader goes on when it is back.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	for {
+		if b, ok := r.log.recent.get(r.cluster, r.next); ok && ctx.Err() == nil {
+			return r.deliver(Message{Seq: r.next, Batch: b}), nil
+		}
 		msg, err := r.fetch(ctx, r.next)
 		switch {
 		case err == nil:
-			return r.deliver(msg)
+			return r.unpack(msg)
 		case ctx.Err() != nil:
 			return Message{}, ctx.Err()
 		case r.log.nc.IsClosed():
@@ -159,21 +160,24 @@ func (r *Reader) fetch(ctx context.Context, seq uint64, opts ...jetstream.GetMsg
 	return r.stream.GetMsg(ctx, seq, opts...)
 }
 
-func (r *Reader) deliver(msg *jetstream.RawStreamMsg) (Message, error) {
-	r.next++
-	r.looked, r.failing, r.ahead = false, false, time.Time{}
+func (r *Reader) unpack(msg *jetstream.RawStreamMsg) (Message, error) {
 	b, tick, err := r.log.codec.decode(msg.Data)
 	if err == nil && b.Cluster != r.cluster {
 		err = fmt.Errorf("%w: it is of cluster %q", errMalformed, b.Cluster)
 	}
+	locate(b, msg.Sequence)
+	m := r.deliver(Message{Seq: msg.Sequence, Batch: b, Tick: tick})
 	if err != nil {
 		return Message{}, &DamagedError{Cluster: r.cluster, Seq: msg.Sequence, Err: err}
 	}
-	name := b.Source + "@" + strconv.FormatUint(msg.Sequence, 10)
-	for i := range b.Records {
-		b.Records[i].Pos = event.Position{File: name, Record: i + 1}
-	}
-	return Message{Seq: msg.Sequence, Batch: b, Tick: tick}, nil
+	return m, nil
+}
+
+// deliver goes on behind m.
+func (r *Reader) deliver(m Message) Message {
+	r.next++
+	r.looked, r.failing, r.ahead = false, false, time.Time{}
+	return m
 }
 
 // atEnd finds out why there is no next message, once, and waits for one.
