@@ -39,6 +39,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // they are used again; it serves one goroutine at a time.
 type encoder struct {
 	w     *parquet.GenericWriter[Row]
+	out   bytes.Buffer
 	chunk [64]Row
 }
 
@@ -82,8 +83,8 @@ func (e *encoder) encode(parts [][]Row) (*table, error) {
 		}
 	}
 	slices.SortFunc(order, oldest)
-	var out bytes.Buffer
-	e.w.Reset(&out)
+	e.out.Reset()
+	e.w.Reset(&e.out)
 	for part := range slices.Chunk(order, len(e.chunk)) {
 		for i, r := range part {
 			e.chunk[i] = *r
@@ -96,11 +97,12 @@ func (e *encoder) encode(parts [][]Row) (*table, error) {
 	if err := e.w.Close(); err != nil {
 		return nil, fmt.Errorf("encoding a row group: %w", err)
 	}
-	f, err := parquet.OpenFile(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	data := bytes.Clone(e.out.Bytes()) // a table lives until its segment is full
+	f, err := parquet.OpenFile(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, fmt.Errorf("reading back a row group: %w", err)
 	}
-	return newTable(f, out.Bytes())
+	return newTable(f, data)
 }
 
 // splice returns one file that holds the row groups of the tables, which have their
