@@ -41,10 +41,11 @@ func New(key []byte) (*Redactor, error) {
 // Record returns raw without its secrets: raw itself when there is none, else a
 // new slice. The result is JSON when raw is. raw is not changed.
 func (r *Redactor) Record(raw []byte) []byte {
-	if !triggered(raw) {
+	h := hitsOf(raw)
+	if h.none() {
 		return raw
 	}
-	return r.document(raw, false, 0)
+	return r.document(raw, h, false, 0)
 }
 
 // Sink returns a sink that gives next what it takes, redacted.

@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"bytes"
 	"encoding/base64"
 	"net/url"
 	"path"
@@ -232,40 +233,49 @@ func (r *Redactor) param(name, value string, args *arguments) (string, bool) {
 	return r.text(value)
 }
 
-// arguments follows the arguments of one command, given as JSON strings.
+// arguments follows the arguments of one command, given as JSON strings. Most lists
+// of strings are none, and cost nothing but looks at bytes.
 type arguments struct {
-	program string // base name of the first argument
-	before  string // the argument before
+	begun   bool
+	program string // base name of the first argument, where it may be one that matters
+	before  []byte // the argument before
 }
 
 var secretOption = regexp.MustCompile(`^--?[A-Za-z][\w-]*$`)
 
 // hides reports whether the next argument is a secret, as the one before says.
 func (a *arguments) hides(literal []byte) bool {
-	if a.before == "" && a.program == "" {
-		return false
-	}
 	switch {
-	case a.program == "sshpass" && a.before == "-p":
+	case a.before == nil && a.program == "":
+		return false
+	case a.program == "sshpass" && string(a.before) == `"-p"`:
 		return true
-	case a.program == "curl" && (a.before == "-u" || a.before == "--user"):
+	case a.program == "curl" && (string(a.before) == `"-u"` || string(a.before) == `"--user"`):
 		return true
 	case strings.HasPrefix(a.program, "mysql") || a.program == "mariadb":
 		if next := unquoted(literal); strings.HasPrefix(next, "-p") && len(next) > 4 {
 			return true
 		}
 	}
-	return secretOption.MatchString(a.before) && secretName(strings.TrimLeft(a.before, "-")) && len(literal) > 1 && literal[1] != '-'
+	if len(literal) < 2 || literal[1] == '-' || !bytes.HasPrefix(a.before, []byte(`"-`)) && !escapes(a.before) {
+		return false
+	}
+	option := unquoted(a.before)
+	return secretOption.MatchString(option) && secretName(strings.TrimLeft(option, "-"))
 }
+
+// escapes reports whether a literal has to be read to know what it says.
+func escapes(literal []byte) bool { return bytes.IndexByte(literal, '\\') >= 0 }
 
 // note takes in an argument, or another item that ends the command.
 func (a *arguments) note(literal []byte) {
+	a.before = nil
 	if len(literal) < 2 || literal[0] != '"' || len(literal) > 256 {
-		a.before = ""
 		return
 	}
-	a.before = unquoted(literal)
-	if a.program == "" {
-		a.program = path.Base(a.before)
+	a.before = literal
+	if !a.begun && (triggered(literal) || escapes(literal)) {
+		a.program = path.Base(unquoted(literal))
 	}
+	a.begun = true
 }

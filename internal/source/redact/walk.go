@@ -31,6 +31,8 @@ type edit struct {
 type walker struct {
 	*Redactor
 	b       []byte
+	hits    hits // of b
+	command bool // b holds "command=" somewhere
 	secrets bool // every "data" is a Secret's
 	inner   int  // how many documents this one is inside of
 	depth   int
@@ -39,9 +41,12 @@ type walker struct {
 
 // document returns b without its secrets; b itself when there is none. What
 // stands behind an error of syntax is taken for text.
-func (r *Redactor) document(b []byte, secrets bool, inner int) []byte {
-	w := walker{Redactor: r, b: b, secrets: secrets || aboutSecrets(b), inner: inner}
-	end, ok := w.value(0, "", hideNone)
+func (r *Redactor) document(b []byte, h hits, secrets bool, inner int) []byte {
+	w := walker{
+		Redactor: r, b: b, hits: h, command: bytes.Contains(b, []byte("command=")),
+		secrets: secrets || aboutSecrets(b), inner: inner,
+	}
+	end, ok := w.value(0, nil, hideNone)
 	if !ok || w.space(end) < len(b) {
 		w.broken()
 	}
@@ -73,7 +78,7 @@ func (w *walker) apply() []byte {
 
 // value reads the value at i, which stands under key, and returns where it ends.
 // It reports false at an error of syntax.
-func (w *walker) value(i int, key string, h hide) (int, bool) {
+func (w *walker) value(i int, key []byte, h hide) (int, bool) {
 	i = w.space(i)
 	if i >= len(w.b) || w.depth > maxDepth {
 		return i, false
@@ -137,11 +142,14 @@ type pair struct {
 }
 
 // note takes in a member of the object.
-func (p *pair) note(w *walker, key string, start, end int) {
-	switch key {
+func (p *pair) note(w *walker, key []byte, start, end int) {
+	switch string(key) {
 	case "name", "Name", "key", "Key":
-		p.secret = p.secret || secretName(unquoted(w.b[start:end]))
+		p.secret = p.secret || w.mayHold(start, end) && secretName(unquoted(w.b[start:end]))
 	case "path":
+		if !w.secrets && !w.mayHold(start, end) {
+			return
+		}
 		path := unquoted(w.b[start:end])
 		p.data = w.secrets && dataPath(path)
 		p.secret = p.secret || p.data || secretName(path[strings.LastIndexByte(path, '/')+1:])
@@ -162,13 +170,13 @@ func (w *walker) object(i int, h hide) (int, bool) {
 			return i, false
 		}
 		end, ok := w.quote(i + 1)
-		key := string(w.b[i+1 : end])
+		key, at := w.b[i+1:end], i+1
 		i = w.space(end + 1)
 		if !ok || i >= len(w.b) || w.b[i] != ':' {
 			return i, false
 		}
 		start := w.space(i + 1)
-		if i, ok = w.value(start, key, w.below(key, h)); !ok {
+		if i, ok = w.value(start, key, w.below(key, at, h)); !ok {
 			return i, false
 		}
 		p.note(w, key, start, i)
@@ -184,15 +192,22 @@ func (w *walker) object(i int, h hide) (int, bool) {
 	}
 }
 
-// below says how the member key of an object under h is hidden.
-func (w *walker) below(key string, h hide) hide {
+// below says how the member key, which begins at b[at], of an object under h is
+// hidden.
+func (w *walker) below(key []byte, at int, h hide) hide {
 	switch {
-	case h == hideBelow || w.secrets && dataMember(key):
+	case h == hideBelow || w.secrets && dataMember(string(key)):
 		return hideBelow
-	case secretName(key), h == hideThis && strings.EqualFold(key, "value"):
+	case w.hits.within(at, at+len(key)) && secretName(string(key)), h == hideThis && bytes.EqualFold(key, []byte("value")):
 		return hideThis
 	}
 	return hideNone
+}
+
+// mayHold reports whether what b[start:end] says may be or name a secret. What is
+// escaped was not looked at by its meaning.
+func (w *walker) mayHold(start, end int) bool {
+	return w.hits.within(start, end) || escapes(w.b[start:end])
 }
 
 // pair reads the value of a pair again once its name is known to say secret.
@@ -205,11 +220,11 @@ func (w *walker) pair(p pair) {
 	if p.data || w.b[p.start] != '"' {
 		h = hideBelow
 	}
-	w.value(p.start, "", h)
+	w.value(p.start, nil, h)
 }
 
 // array reads the items behind "[". Items may be the arguments of a command.
-func (w *walker) array(i int, key string, h hide) (int, bool) {
+func (w *walker) array(i int, key []byte, h hide) (int, bool) {
 	var args arguments
 	if at := w.space(i); h == hideThis && at < len(w.b) && w.b[at] == '{' {
 		h = hideNone // a list of objects that only has the name
@@ -240,7 +255,7 @@ func (w *walker) array(i int, key string, h hide) (int, bool) {
 }
 
 // str looks at the inside of a string.
-func (w *walker) str(start, end int, key string, h hide) {
+func (w *walker) str(start, end int, key []byte, h hide) {
 	raw := w.b[start:end]
 	if len(raw) == 0 || bytes.HasPrefix(raw, []byte(markBegin)) {
 		return
@@ -251,17 +266,17 @@ func (w *walker) str(start, end int, key string, h hide) {
 	}
 	if w.inner < maxInner && holdsJSON(raw) {
 		inner := []byte(unquoted(w.b[start-1 : end+1]))
-		if out := w.document(inner, w.secrets, w.inner+1); !bytes.Equal(out, inner) {
+		if out := w.document(inner, hitsOf(inner), w.secrets, w.inner+1); !bytes.Equal(out, inner) {
 			w.replace(start, end, string(out))
 		}
 		return
 	}
-	if !triggered(raw) && !bytes.Contains(raw, []byte("command=")) {
+	if !w.hits.within(start, end) && !(w.hits.userinfo && hasUserinfo(raw)) && !(w.command && bytes.Contains(raw, []byte("command="))) {
 		return
 	}
 	text := unquoted(w.b[start-1 : end+1])
 	redact := w.text
-	if key == "requestURI" || key == "requestURL" {
+	if k := string(key); k == "requestURI" || k == "requestURL" {
 		redact = w.uri
 	}
 	if out, changed := redact(text); changed {
