@@ -119,15 +119,19 @@ func (c *codec) split(all []packed, b source.Batch, from, to, limit int) ([]pack
 
 // encode returns the message of b.
 func (c *codec) encode(b source.Batch) packed {
-	raw := make([]byte, 0, sizeOf(b))
-	records := make([]file.Record, len(b.Records))
-	msg := appendHeader(make([]byte, 0, cap(raw)/6+6*len(records)+64), b, kindRecords)
+	parts := make([][]byte, len(b.Records))
 	for i := range b.Records {
-		from := len(raw)
-		raw = append(raw, b.Records[i].Raw...)
-		records[i] = file.Record{Format: b.Records[i].Format, Raw: raw[from:len(raw):len(raw)]}
+		parts[i] = b.Records[i].Raw
+	}
+	raw := bytes.Join(parts, nil)
+	records := make([]file.Record, len(parts))
+	msg := appendHeader(make([]byte, 0, len(raw)/6+6*len(records)+64), b, kindRecords)
+	at := 0
+	for i, p := range parts {
+		records[i] = file.Record{Format: b.Records[i].Format, Raw: raw[at : at+len(p) : at+len(p)]}
+		at += len(p)
 		msg = append(msg, byte(records[i].Format))
-		msg = binary.AppendUvarint(msg, uint64(len(records[i].Raw)))
+		msg = binary.AppendUvarint(msg, uint64(len(p)))
 	}
 	b.Records = records
 	return packed{c.enc.EncodeAll(raw, msg), b}

@@ -75,7 +75,7 @@ func (r *Reader) ensure(n int) {
 func (r *Reader) renew() {
 	from := max(0, r.pos-maxIndent-1)
 	rest := r.buf[from:]
-	next := make([]byte, len(rest), max(chunkSize, 2*len(rest)))
+	next := r.newChunk(len(rest))
 	copy(next, rest)
 	if r.newline >= from {
 		r.newline -= from

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// Records alias chunks, so a chunk is never used again. It is small enough
-	// that clearing it, reading into it and decoding it happen in the cache.
+	// Records alias chunks, so a chunk is not used again unless it was borrowed. It
+	// is small enough that clearing it, reading into it and decoding it happen in
+	// the cache.
 	chunkSize = 256 << 10
 	minRead   = 4 << 10 // free space below which a new chunk is begun
 
@@ -35,6 +36,8 @@ type Reader struct {
 	onUnpack func(n int) error // nil: nobody asks
 	closers  []io.Closer
 	begun    bool
+	chunks   *Chunks            // nil: a chunk is never used again
+	borrowed []*[chunkSize]byte // of chunks
 
 	buf  []byte // the current chunk as far as it is filled
 	pos  int    // next byte of buf

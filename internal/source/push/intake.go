@@ -58,17 +58,19 @@ const (
 // intake takes in one post.
 type intake struct {
 	*Config
-	ctx  context.Context // an intake lives no longer than its request
-	only file.Format     // 0: any
+	chunks *file.Chunks
+	ctx    context.Context // an intake lives no longer than its request
+	only   file.Format     // 0: any
 
 	total   int64 // bytes of all layers so far
 	pending int64 // of these since the last delivery
 	held    int64 // taken from the budget
 
-	records []file.Record // not yet delivered
-	bytes   int           // of records
-	sent    bool          // a piece is on the log
-	large   error         // a record was too large for the log
+	readers []*file.Reader // which lent their chunks to records
+	records []file.Record  // not yet delivered
+	bytes   int            // of records
+	sent    bool           // a piece is on the log
+	large   error          // a record was too large for the log
 }
 
 // open returns the body, unpacked as encoding says and counted.
@@ -128,12 +130,19 @@ func (in *intake) release() {
 	in.held, in.pending = 0, 0
 }
 
-func (in *intake) close() { in.release() }
+func (in *intake) close() {
+	in.release()
+	for _, r := range in.readers {
+		r.Return() // what the sink took it copied
+	}
+}
 
 // split takes the records of r, delivering full pieces on the way.
 func (in *intake) split(r io.Reader) error {
 	records := file.NewReader(in.Name, r)
 	records.OnUnpack(in.read)
+	records.Borrow(in.chunks)
+	in.readers = append(in.readers, records)
 	defer func() { _ = records.Close() }() // decompressors: nothing is written
 	return source.Split(records, in.Meter, in.take)
 }

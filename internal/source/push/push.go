@@ -92,9 +92,12 @@ type protocol struct {
 type endpoint struct {
 	Config
 	protocol
+	chunks file.Chunks
 }
 
-func newEndpoint(c Config, p protocol) *endpoint { return &endpoint{c.withDefaults(), p} }
+func newEndpoint(c Config, p protocol) *endpoint {
+	return &endpoint{Config: c.withDefaults(), protocol: p}
+}
 
 // ServeHTTP answers one post.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -133,7 +136,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("bounding the time of a body: %w", err)
 	}
-	in := &intake{Config: &e.Config, ctx: ctx}
+	in := &intake{Config: &e.Config, chunks: &e.chunks, ctx: ctx}
 	defer in.close()
 	body, err := in.open(r.Header.Get("Content-Encoding"), http.MaxBytesReader(w, r.Body, e.MaxBody))
 	if err != nil {
