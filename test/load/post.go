@@ -37,7 +37,7 @@ type poster struct {
 func (p *poster) run(rs *amplify.Recordings) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.duration)
 	defer cancel()
-	bodies := make(chan []byte, 2*p.connections)
+	bodies := make(chan list, 2*p.connections)
 	var wg sync.WaitGroup
 	errs := make([]error, p.connections)
 	for i := range p.connections {
@@ -65,35 +65,51 @@ func (p *poster) run(rs *amplify.Recordings) error {
 	return errors.Join(errs...)
 }
 
-// cutter makes posts of the lines written to it, in time.
+// list is an audit.k8s.io/v1 EventList, in the words of an API server's webhook.
+type list struct {
+	body   []byte
+	events int
+}
+
+const (
+	listHead = `{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":[`
+	listTail = "]}\n"
+)
+
+// cutter makes lists of the lines written to it, in time.
 type cutter struct {
 	ctx   context.Context
 	p     *poster
-	to    chan<- []byte
+	to    chan<- list
 	began time.Time
 
-	body   []byte
-	events int
-	sent   int
+	next list
+	sent int
 }
 
 // Write takes one line.
 func (c *cutter) Write(line []byte) (int, error) {
-	c.body = append(c.body, line...)
-	if c.events++; c.events < c.p.batch {
+	if c.next.events == 0 {
+		c.next.body = append(c.next.body, listHead...)
+	} else {
+		c.next.body = append(c.next.body, ',')
+	}
+	c.next.body = append(c.next.body, bytes.TrimRight(line, "\n")...)
+	if c.next.events++; c.next.events < c.p.batch {
 		return len(line), nil
 	}
+	c.next.body = append(c.next.body, listTail...)
 	if c.p.rate > 0 {
 		due := c.began.Add(time.Duration(float64(c.sent) / float64(c.p.rate) * float64(time.Second)))
 		time.Sleep(time.Until(due))
 	}
 	select {
-	case c.to <- c.body:
+	case c.to <- c.next:
 	case <-c.ctx.Done():
 		return 0, c.ctx.Err()
 	}
-	c.sent += c.events
-	c.body, c.events = make([]byte, 0, len(c.body)), 0
+	c.sent += c.next.events
+	c.next = list{body: make([]byte, 0, len(c.next.body))}
 	return len(line), nil
 }
 
@@ -108,17 +124,17 @@ func (p *poster) web() (*http.Client, error) {
 }
 
 // send posts bodies, each until it is taken or the time is over.
-func (p *poster) send(ctx context.Context, web *http.Client, bodies <-chan []byte) error {
-	for body := range bodies {
+func (p *poster) send(ctx context.Context, web *http.Client, lists <-chan list) error {
+	for l := range lists {
 		for ctx.Err() == nil {
 			began := time.Now()
-			status, err := p.post(ctx, web, body)
+			status, err := p.post(ctx, web, l.body)
 			if ctx.Err() != nil {
 				break
 			}
 			if err == nil && status == http.StatusOK {
-				p.taken.Add(int64(bytes.Count(body, []byte("\n"))))
-				p.bytes.Add(int64(len(body)))
+				p.taken.Add(int64(l.events))
+				p.bytes.Add(int64(len(l.body)))
 				p.mu.Lock()
 				p.delays = append(p.delays, time.Since(began))
 				p.mu.Unlock()
