@@ -115,7 +115,7 @@ func (c *replay) run(cmd *cobra.Command, args []string) error {
 	errs := &errorLog{w: cmd.ErrOrStderr()}
 	cfg.Bad = errs.add
 	started := time.Now()
-	defer limitMemory()()
+	defer limitMemory(replayMemory)()
 	r := pipeline.NewReplay(cfg, set, collector)
 	stop := c.progress(cmd.ErrOrStderr(), r)
 	eng, totals, err := r.Run(cmd.Context(), args)

@@ -190,6 +190,7 @@ func (c *serve) load(cmd *cobra.Command) (*config.Config, error) {
 
 // run serves until the process is told to end.
 func (c *serve) run(cmd *cobra.Command, cfg *config.Config) error {
+	defer limitMemory(serverMemory)()
 	logger, level, err := newLogger(cmd.ErrOrStderr(), c.format, cfg.LogLevel)
 	if err != nil {
 		return err
