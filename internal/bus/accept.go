@@ -33,6 +33,7 @@ type committer struct {
 	gone  chan struct{} // closed when the committer has ended
 
 	records []file.Record // of the group in work
+	packer  packer
 }
 
 // item is a batch on its way.
@@ -197,7 +198,7 @@ func (c *committer) encode(group []*item) ([]packed, error) {
 		c.records = b.Records
 		defer clear(c.records) // they would keep the callers' buffers alive
 	}
-	return c.log.codec.messages(b, c.log.maxMessage())
+	return c.packer.messages(b, c.log.maxMessage())
 }
 
 // Tick stores a message without records that says what time it is, so that the

@@ -85,7 +85,6 @@ type Log struct {
 	js       jetstream.JetStream
 	embedded *embedded // nil with a cluster
 	disk     disk
-	codec    *codec
 	recent   *recent
 
 	stop   chan struct{}   // closed: committers take nothing more
@@ -106,12 +105,8 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec, err := newCodec()
-	if err != nil {
-		return nil, err
-	}
 	l := &Log{
-		cfg: cfg, logger: logger, codec: codec, recent: newRecent(recentBytes), stop: make(chan struct{}),
+		cfg: cfg, logger: logger, recent: newRecent(recentBytes), stop: make(chan struct{}),
 		committers: map[lane]*committer{}, ensured: map[string]bool{},
 	}
 	l.life, l.endAll = context.WithCancel(context.Background())
@@ -174,7 +169,6 @@ func (l *Log) Close(ctx context.Context) error {
 	if l.nc != nil {
 		l.nc.Close()
 	}
-	l.codec.close()
 	if l.embedded != nil {
 		return l.embedded.close()
 	}

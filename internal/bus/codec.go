@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
+	"hash/crc32"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/clew-sec/clew/internal/source"
 	"github.com/clew-sec/clew/internal/source/file"
@@ -15,15 +15,18 @@ import (
 
 // A message is
 //
-//	"clw" version kind                       1 byte each
+//	"clw" version                            1 byte each
+//	checksum                                 4 bytes, little endian: CRC-32C of what follows
+//	kind                                     1 byte
 //	len source, len cluster                  uvarint length and bytes
 //	received                                 8 bytes, little endian
 //	count                                    uvarint
 //	count times: format, length              1 byte, uvarint
-//	all records, one behind the other        one zstd frame; may be absent when empty
+//	all records, one behind the other        one S2 block
 //
-// The lengths stand before the frame, so that a reader knows what it will hold
-// before it decompresses anything.
+// The lengths stand before the block, so that a reader knows what it will hold
+// before it decompresses anything. S2 takes a quarter of the time of zstd's fastest
+// level and 1.5 times the room, which a log that is trimmed all the time has.
 const (
 	magic = "clw\x01"
 
@@ -47,38 +50,20 @@ const (
 
 var errMalformed = errors.New("malformed message")
 
-// codec encodes and decodes messages. It may be used from several goroutines.
-type codec struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
-}
-
 // packed is a message and the batch in it. The batch's records are its own.
 type packed struct {
 	data  []byte
 	batch source.Batch
 }
 
-func newCodec() (*codec, error) {
-	cpus := runtime.GOMAXPROCS(0)
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithEncoderConcurrency(cpus), zstd.WithWindowSize(softRaw))
-	if err != nil {
-		return nil, fmt.Errorf("making the log's compressor: %w", err)
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(cpus),
-		zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
-		return nil, fmt.Errorf("making the log's decompressor: %w", err)
-	}
-	return &codec{enc: enc, dec: dec}, nil
-}
+// packer makes messages. It serves one goroutine at a time.
+type packer struct{ block []byte }
 
-func (c *codec) close() { c.dec.Close() }
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// messages encodes b as few messages, none longer than limit bytes and none above
+// messages returns b as few messages, none longer than limit bytes and none above
 // the soft bounds that could be split. The error is a *source.TooLargeError.
-func (c *codec) messages(b source.Batch, limit int) ([]packed, error) {
+func (p *packer) messages(b source.Batch, limit int) ([]packed, error) {
 	var all []packed
 	for from := 0; from < len(b.Records); {
 		to, raw := from, 0
@@ -87,7 +72,7 @@ func (c *codec) messages(b source.Batch, limit int) ([]packed, error) {
 			to++
 		}
 		var err error
-		if all, err = c.split(all, b, from, to, limit); err != nil {
+		if all, err = p.split(all, b, from, to, limit); err != nil {
 			return nil, err
 		}
 		from = to
@@ -96,10 +81,10 @@ func (c *codec) messages(b source.Batch, limit int) ([]packed, error) {
 }
 
 // split appends records from to to of b, halved until each half fits.
-func (c *codec) split(all []packed, b source.Batch, from, to, limit int) ([]packed, error) {
+func (p *packer) split(all []packed, b source.Batch, from, to, limit int) ([]packed, error) {
 	part := b
 	part.Records = b.Records[from:to]
-	msg := c.encode(part)
+	msg := p.encode(part)
 	if len(msg.data) <= min(limit, softMessage) {
 		return append(all, msg), nil
 	}
@@ -110,41 +95,51 @@ func (c *codec) split(all []packed, b source.Batch, from, to, limit int) ([]pack
 		return append(all, msg), nil
 	}
 	middle := (from + to) / 2
-	all, err := c.split(all, b, from, middle, limit)
+	all, err := p.split(all, b, from, middle, limit)
 	if err != nil {
 		return nil, err
 	}
-	return c.split(all, b, middle, to, limit)
+	return p.split(all, b, middle, to, limit)
 }
 
 // encode returns the message of b.
-func (c *codec) encode(b source.Batch) packed {
+func (p *packer) encode(b source.Batch) packed {
 	parts := make([][]byte, len(b.Records))
 	for i := range b.Records {
 		parts[i] = b.Records[i].Raw
 	}
 	raw := bytes.Join(parts, nil)
+	if n := s2.MaxEncodedLen(len(raw)); cap(p.block) < n {
+		p.block = make([]byte, n)
+	}
+	block := s2.Encode(p.block[:cap(p.block)], raw)
+	msg := appendHeader(make([]byte, 0, len(block)+6*len(parts)+512), b, kindRecords)
 	records := make([]file.Record, len(parts))
-	msg := appendHeader(make([]byte, 0, len(raw)/6+6*len(records)+64), b, kindRecords)
 	at := 0
-	for i, p := range parts {
-		records[i] = file.Record{Format: b.Records[i].Format, Raw: raw[at : at+len(p) : at+len(p)]}
-		at += len(p)
+	for i, part := range parts {
+		records[i] = file.Record{Format: b.Records[i].Format, Raw: raw[at : at+len(part) : at+len(part)]}
+		at += len(part)
 		msg = append(msg, byte(records[i].Format))
-		msg = binary.AppendUvarint(msg, uint64(len(p)))
+		msg = binary.AppendUvarint(msg, uint64(len(part)))
 	}
 	b.Records = records
-	return packed{c.enc.EncodeAll(raw, msg), b}
+	return packed{seal(append(msg, block...)), b}
+}
+
+// seal writes the checksum into msg.
+func seal(msg []byte) []byte {
+	binary.LittleEndian.PutUint32(msg[len(magic):], crc32.Checksum(msg[len(magic)+crc32.Size:], castagnoli))
+	return msg
 }
 
 // encodeTick returns the message that carries nothing but a time.
 func encodeTick(cluster string, atNanos int64) []byte {
-	return appendHeader(nil, source.Batch{Cluster: cluster, ReceivedNanos: atNanos}, kindTick)
+	return seal(appendHeader(nil, source.Batch{Cluster: cluster, ReceivedNanos: atNanos}, kindTick))
 }
 
 func appendHeader(msg []byte, b source.Batch, kind byte) []byte {
 	msg = append(msg, magic...)
-	msg = append(msg, kind)
+	msg = append(msg, 0, 0, 0, 0, kind) // seal knows the checksum
 	msg = binary.AppendUvarint(msg, uint64(len(b.Source)))
 	msg = append(msg, b.Source...)
 	msg = binary.AppendUvarint(msg, uint64(len(b.Cluster)))
@@ -155,12 +150,15 @@ func appendHeader(msg []byte, b source.Batch, kind byte) []byte {
 
 // decode reads a message. Its records share one new buffer; their positions are
 // not set. It takes no more memory than a small multiple of len(data) and maxRaw.
-func (c *codec) decode(data []byte) (b source.Batch, tick bool, err error) {
+func decode(data []byte) (b source.Batch, tick bool, err error) {
 	h := header{rest: data}
 	if !bytes.HasPrefix(data, []byte(magic)) {
 		return b, false, fmt.Errorf("%w: it does not begin as one", errMalformed)
 	}
 	h.take(len(magic))
+	if sum := h.uint32(); h.bad || sum != crc32.Checksum(h.rest, castagnoli) {
+		return b, false, fmt.Errorf("%w: checksum", errMalformed)
+	}
 	kind := h.byte()
 	b.Source = string(h.take(h.length(maxName)))
 	b.Cluster = string(h.take(h.length(maxName)))
@@ -182,7 +180,7 @@ func (c *codec) decode(data []byte) (b source.Batch, tick bool, err error) {
 	if h.bad {
 		return source.Batch{}, false, fmt.Errorf("%w: lengths", errMalformed)
 	}
-	raw, err := c.decompress(h.rest, total)
+	raw, err := decompress(h.rest, total)
 	if err != nil {
 		return source.Batch{}, false, err
 	}
@@ -194,24 +192,14 @@ func (c *codec) decode(data []byte) (b source.Batch, tick bool, err error) {
 	return b, false, nil
 }
 
-// decompress returns the total bytes that frame must hold.
-func (c *codec) decompress(frame []byte, total int) ([]byte, error) {
-	if total == 0 && len(frame) == 0 {
-		return []byte{}, nil
+// decompress returns the total bytes that block must hold.
+func decompress(block []byte, total int) ([]byte, error) {
+	if n, err := s2.DecodedLen(block); err != nil || n != total {
+		return nil, fmt.Errorf("%w: the block's size is not that of its records", errMalformed)
 	}
-	var h zstd.Header
-	if err := h.Decode(frame); err != nil {
-		return nil, fmt.Errorf("%w: %w", errMalformed, err)
-	}
-	if h.HasFCS && h.FrameContentSize != uint64(total) || !h.HasFCS && total >= 256 {
-		return nil, fmt.Errorf("%w: the frame's size is not that of its records", errMalformed)
-	}
-	raw, err := c.dec.DecodeAll(frame, make([]byte, 0, total))
+	raw, err := s2.Decode(make([]byte, total), block)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
-	}
-	if len(raw) != total {
-		return nil, fmt.Errorf("%w: the frame has %d bytes, its records %d", errMalformed, len(raw), total)
 	}
 	return raw, nil
 }
@@ -235,6 +223,13 @@ func (h *header) take(n int) []byte {
 func (h *header) byte() byte {
 	if b := h.take(1); b != nil {
 		return b[0]
+	}
+	return 0
+}
+
+func (h *header) uint32() uint32 {
+	if b := h.take(4); b != nil {
+		return binary.LittleEndian.Uint32(b)
 	}
 	return 0
 }

@@ -161,7 +161,7 @@ func (r *Reader) fetch(ctx context.Context, seq uint64, opts ...jetstream.GetMsg
 }
 
 func (r *Reader) unpack(msg *jetstream.RawStreamMsg) (Message, error) {
-	b, tick, err := r.log.codec.decode(msg.Data)
+	b, tick, err := decode(msg.Data)
 	if err == nil && b.Cluster != r.cluster {
 		err = fmt.Errorf("%w: it is of cluster %q", errMalformed, b.Cluster)
 	}
