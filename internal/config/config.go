@@ -140,7 +140,8 @@ type Engine struct {
 
 // Redact says what is taken out of records beside what always is.
 type Redact struct {
-	// Patterns are regular expressions (RE2); what matches is replaced by a hash.
+	// Patterns are regular expressions (RE2); what matches in a string of a record is
+	// replaced by a hash.
 	Patterns []string `yaml:"patterns"`
 }
 

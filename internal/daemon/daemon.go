@@ -292,7 +292,7 @@ func (d *daemon) openSources(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	redactor, err := redact.New(key)
+	redactor, err := redact.New(key, d.Config.Redact.Patterns...)
 	if err != nil {
 		return err
 	}

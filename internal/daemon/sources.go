@@ -89,7 +89,9 @@ func (s *sources) addFiles(c config.Source, m *source.Meter) error {
 			paths = []string{pattern}
 		}
 		for _, path := range paths {
-			t := tail.New(tail.Config{Name: c.Name, Cluster: c.Cluster, Path: path, Sink: s.sink, Meter: m, Positions: fileOf{s.pos, path}})
+			t := tail.New(tail.Config{
+				Name: c.Name, Cluster: c.Cluster, Path: path, Sink: s.sink, Meter: m, Positions: fileOf{s.pos, path}, FromEnd: c.From == "end",
+			})
 			s.pullers = append(s.pullers, func(ctx context.Context) { retry(ctx, m, t.Run) })
 		}
 	}

@@ -256,7 +256,7 @@ func (w *walker) str(start, end int, key string, h hide) {
 		}
 		return
 	}
-	if !triggered(raw) && !bytes.Contains(raw, []byte("command=")) {
+	if len(w.patterns) == 0 && !triggered(raw) && !bytes.Contains(raw, []byte("command=")) {
 		return
 	}
 	text := unquoted(w.b[start-1 : end+1])
