@@ -80,6 +80,11 @@ func writeStatus(b *strings.Builder, s *clewv1.GetStatusResponse, now func() tim
 		health = "UNHEALTHY"
 	}
 	fmt.Fprintf(b, "clew %s, %s, started %s\n", clean(s.Version), health, ago(now, s.Started))
+	for _, x := range s.Sources {
+		if x.State == "never" {
+			fmt.Fprintf(b, "  %s is waiting for its first event\n", clean(x.Name))
+		}
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(b, "  ! %s\n", clean(p))
 	}

@@ -162,7 +162,7 @@ type Source struct {
 	MaxBody Bytes `yaml:"maxBody" kinds:"k8s-webhook firehose pubsub ndjson"`
 
 	// Audience and ServiceAccount are those of the tokens that Google signs a push
-	// with.
+	// with. A pubsub source has both, or a ClientName.
 	Audience       string `yaml:"audience" kinds:"pubsub"`
 	ServiceAccount string `yaml:"serviceAccount" kinds:"pubsub"`
 

@@ -48,7 +48,7 @@ func (s *Server) sourceOf(m *source.Status) *clewv1.SourceStatus {
 const (
 	sourceLive    = "live"
 	sourceQuiet   = "quiet"   // nothing for quietAfter
-	sourceNever   = "never"   // nothing yet
+	sourceNever   = "never"   // nothing since the start: what was wired up a moment ago is no fault
 	sourceFailing = "failing" // the last that happened was an error
 )
 
@@ -90,8 +90,6 @@ func problems(m *clewv1.GetStatusResponse) []string {
 			add("source %s fails: %s", x.GetName(), x.GetLastError())
 		case sourceQuiet:
 			add("source %s has sent nothing since %s", x.GetName(), x.GetLastReceived().AsTime().Format(time.RFC3339))
-		case sourceNever:
-			add("source %s has sent nothing yet", x.GetName())
 		}
 		if x.GetGaps() > 0 {
 			add("source %s has %d gaps", x.GetName(), x.GetGaps())
@@ -160,6 +158,9 @@ func (s *Server) CreateToken(ctx context.Context, r *connect.Request[clewv1.Crea
 	m := r.Msg
 	if _, ok := clewv1.Role_name[int32(m.GetRole())]; !ok || m.GetRole() == 0 {
 		return nil, invalid("there is no role %d", m.GetRole())
+	}
+	if m.GetRole() == clewv1.Role_ROLE_SETUP {
+		return nil, invalid("set-up tokens are made by the server alone")
 	}
 	if (m.GetRole() == clewv1.Role_ROLE_INGEST) != (m.GetSource() != "") {
 		return nil, invalid("a source goes with the role ingest, and only with it")
