@@ -254,12 +254,17 @@ func (d *daemon) openLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	marks, err := d.log.KV(ctx, "positions")
+	if err != nil {
+		return err
+	}
 	d.live, err = pipeline.StartLive(ctx, pipeline.LiveConfig{
 		Log: d.log, Rules: d.Rules, Engine: engine.Config{Window: time.Duration(d.Config.Engine.Window)},
 		Traces: api.Publisher{Traces: d.state}, Snapshots: snapshots{objects}, SnapshotEvery: time.Duration(d.Config.Engine.SnapshotInterval),
 		Archive: func(ctx context.Context, cluster string) (pipeline.Archive, error) {
 			return d.history.Writer(ctx, cluster)
 		},
+		Marks: positions{marks},
 		Meter: func(name string) *source.Meter {
 			if d.sources == nil {
 				return nil

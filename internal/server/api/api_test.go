@@ -479,6 +479,19 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestStatusTellsWhatTheLogLost holds that what readers missed is told and is a fault.
+func TestStatusTellsWhatTheLogLost(t *testing.T) {
+	w := newWorld(t, leaked)
+	w.missed, w.lostLog = 3, now
+	got, err := w.system.GetStatus(t.Context(), req(&clewv1.GetStatusRequest{}))
+	if err != nil || got.Msg.GetHealthy() || len(got.Msg.GetProblems()) != 3 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if x := got.Msg.GetWorkers()[0]; x.GetMissed() != 3 || x.GetMissedByHistory() != 4 || !x.GetLogReplaced().AsTime().Equal(now) {
+		t.Errorf("%v", x)
+	}
+}
+
 func TestRulesInPages(t *testing.T) {
 	w := newWorld(t, leaked)
 	var ids []string

@@ -69,6 +69,7 @@ func (s *Server) workerOf(ctx context.Context, w *pipeline.WorkerStatus) *clewv1
 		Cluster: w.Cluster, Position: w.Position, EventTime: at(w.EventTime), Snapshot: at(w.SavedAt),
 		Events: uint64(w.Engine.Events), Flags: uint64(w.Engine.Flags), Late: uint64(w.Engine.Late), Duplicates: uint64(w.Engine.Duplicates),
 		Unreadable: uint64(w.Unreadable), Error: w.Err,
+		Missed: w.Missed, MissedByHistory: w.MissedByHistory, LogReplaced: at(w.Replaced),
 	}
 	n, err := s.cfg.Queue.Backlog(ctx, w.Cluster, w.Position)
 	if out.Backlog = n; err != nil && out.Error == "" {
@@ -98,6 +99,16 @@ func problems(m *clewv1.GetStatusResponse) []string {
 	for _, w := range m.GetWorkers() {
 		if w.GetError() != "" {
 			add("the worker of cluster %s: %s", w.GetCluster(), w.GetError())
+		}
+		if w.GetLogReplaced() != nil {
+			add("the log of cluster %s was replaced, or lost its end, which was found at %s: what stood on it and was not read is lost",
+				w.GetCluster(), w.GetLogReplaced().AsTime().Format(time.RFC3339))
+		}
+		if n := w.GetMissed(); n > 0 {
+			add("%d messages of cluster %s were gone from the log before the engine had them", n, w.GetCluster())
+		}
+		if n := w.GetMissedByHistory(); n > 0 {
+			add("%d messages of cluster %s were gone from the log before the history had them", n, w.GetCluster())
 		}
 	}
 	if h := m.GetHistory(); h.GetError() != "" {
