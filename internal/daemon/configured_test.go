@@ -93,6 +93,9 @@ func TestTrailNamesTheSetUp(t *testing.T) {
 
 // TestLongPosts holds that the server lets through what its sources take.
 func TestLongPosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
 	r := start(t, t.TempDir(), nil)
 	defer func() {
 		if err := r.stop(); err != nil {
