@@ -96,9 +96,10 @@ func urls(all ...server.Options) []string {
 
 // persistent writes numbered records until each is acknowledged.
 type persistent struct {
-	attempts map[string]int // of each acknowledged record
-	refused  atomic.Int32
-	stopped  atomic.Bool
+	attempts     map[string]int // of each acknowledged record
+	acknowledged atomic.Int32
+	refused      atomic.Int32
+	stopped      atomic.Bool
 }
 
 func (p *persistent) write(t *testing.T, l *bus.Log) {
@@ -110,6 +111,7 @@ func (p *persistent) write(t *testing.T, l *bus.Log) {
 			cancel()
 			if err == nil {
 				p.attempts[name] = attempt
+				p.acknowledged.Add(1)
 				break
 			}
 			if !errors.Is(err, source.ErrUnavailable) {

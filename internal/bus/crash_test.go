@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		writeUntilKilled(dir)
 	}
+	if description := os.Getenv(natsNode); description != "" {
+		serveUntilKilled(description)
+	}
 	os.Exit(m.Run())
 }
 

@@ -122,6 +122,34 @@ func (l *Log) streamConfig(cluster string) jetstream.StreamConfig {
 	}
 }
 
+// Identity tells a cluster's log from one that had its name before.
+type Identity struct {
+	ID     int64  // when it was made, Unix nanoseconds
+	Before uint64 // position before its first message
+	Last   uint64 // position of its last message, 0 when it never had one
+}
+
+// Identify returns the identity of a cluster's log, which is made when there is none.
+func (l *Log) Identify(ctx context.Context, cluster string) (Identity, error) {
+	if err := checkNames(cluster, ""); err != nil {
+		return Identity{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, streamOf(cluster))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		l.forget(cluster)
+		if err = l.ensure(ctx, cluster); err == nil {
+			stream, err = l.js.Stream(ctx, streamOf(cluster))
+		}
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("identifying the log of cluster %q: %w", cluster, err)
+	}
+	info := stream.CachedInfo()
+	return Identity{ID: info.Created.UnixNano(), Before: max(info.State.FirstSeq, 1) - 1, Last: info.State.LastSeq}, nil
+}
+
 // Clusters returns the clusters that the log has or had messages of, sorted.
 func (l *Log) Clusters(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -142,13 +170,17 @@ func (l *Log) Clusters(ctx context.Context) ([]string, error) {
 }
 
 // Trim drops the messages of cluster up to and including upTo. The caller knows
-// that every consumer is past it.
+// that every consumer is past it. A position behind the end is of another log: the
+// messages here were read by nobody, and stay.
 func (l *Log) Trim(ctx context.Context, cluster string, upTo uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	stream, err := l.js.Stream(ctx, streamOf(cluster))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
+	}
+	if err == nil && upTo > stream.CachedInfo().State.LastSeq {
+		err = fmt.Errorf("it ends at message %d, before position %d", stream.CachedInfo().State.LastSeq, upTo)
 	}
 	if err == nil {
 		err = stream.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))

@@ -80,6 +80,11 @@ func writeStatus(b *strings.Builder, s *clewv1.GetStatusResponse, now func() tim
 		health = "UNHEALTHY"
 	}
 	fmt.Fprintf(b, "clew %s, %s, started %s\n", clean(s.Version), health, ago(now, s.Started))
+	for _, x := range s.Sources {
+		if x.State == "never" {
+			fmt.Fprintf(b, "  %s is waiting for its first event\n", clean(x.Name))
+		}
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(b, "  ! %s\n", clean(p))
 	}
@@ -128,10 +133,10 @@ func losses(x *clewv1.SourceStatus) string {
 }
 
 func writeWorkers(b *strings.Builder, workers []*clewv1.WorkerStatus, now func() time.Time) {
-	t := newTable("ENGINE OF", "BEHIND", "EVENT TIME", "SAVED", "EVENTS", "FLAGS", "LATE", "DUPLICATES", "UNREADABLE", "ERROR")
+	t := newTable("ENGINE OF", "BEHIND", "EVENT TIME", "SAVED", "EVENTS", "FLAGS", "LATE", "DUPLICATES", "UNREADABLE", "MISSED", "ERROR")
 	for _, w := range workers {
 		t.row(w.Cluster, fmt.Sprint(w.Backlog), ago(now, w.EventTime), ago(now, w.Snapshot), fmt.Sprint(w.Events), fmt.Sprint(w.Flags),
-			fmt.Sprint(w.Late), fmt.Sprint(w.Duplicates), fmt.Sprint(w.Unreadable), w.Error)
+			fmt.Sprint(w.Late), fmt.Sprint(w.Duplicates), fmt.Sprint(w.Unreadable), fmt.Sprint(w.Missed+w.MissedByHistory), w.Error)
 	}
 	t.write(b)
 	b.WriteByte('\n')

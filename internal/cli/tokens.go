@@ -14,7 +14,7 @@ import (
 // NewTokenCommand returns `clew token` with its subcommands.
 func NewTokenCommand(deps RemoteDeps) *cobra.Command {
 	c := &remote{deps: deps}
-	return group("token", "Make, list and revoke the tokens of a server", c, c.tokenList(), c.tokenCreate(), c.tokenRevoke())
+	return group("token", "Make, list and revoke the tokens of a server", c, c.tokenList(), c.tokenCreate(), c.tokenRevoke(), tokenHash())
 }
 
 func (r *remote) tokenList() *cobra.Command {
@@ -50,12 +50,12 @@ func (r *remote) tokenCreate() *cobra.Command {
 		Long: `Make a token and print it on standard output. It is not shown again.
 
 Roles: viewer reads, analyst also triages, suppresses and exports, admin also makes
-tokens, ingest may only send to one source.`,
+tokens, ingest may only send to one source, metrics may only read /metrics.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, ok := clewv1.Role_value["ROLE_"+strings.ToUpper(role)]
 			if !ok || n == 0 {
-				return fmt.Errorf("role %q is not one of viewer, analyst, admin, ingest", role)
+				return fmt.Errorf("role %q is not one of viewer, analyst, admin, ingest, metrics", role)
 			}
 			if ingest := clewv1.Role(n) == clewv1.Role_ROLE_INGEST; ingest != (source != "") {
 				return errors.New("--source names the source of an ingest token, and only of one")
@@ -68,7 +68,7 @@ tokens, ingest may only send to one source.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&role, "role", "viewer", "the `ROLE`: viewer, analyst, admin or ingest")
+	f.StringVar(&role, "role", "viewer", "the `ROLE`: viewer, analyst, admin, ingest or metrics")
 	f.StringVar(&source, "source", "", "`SOURCE` that an ingest token may send to")
 	f.StringVar(&expires, "expires", "", "when it ends: a `TIME`, or a duration from now (720h)")
 	return cmd

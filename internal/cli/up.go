@@ -210,7 +210,12 @@ func (c *serve) run(cmd *cobra.Command, cfg *config.Config) error {
 	return c.deps.Serve(ctx, daemon.Options{
 		Config: cfg, Rules: set, Matrix: c.deps.Matrix(), Version: c.deps.Version, Revision: c.deps.Revision, Log: logger,
 		Play: c.deps.Play, Reload: reload, Lint: c.lint(pack),
-		Announce: func(a daemon.Announcement) { announce(cmd.OutOrStdout(), cfg, a) },
+		Announce: func(a daemon.Announcement) {
+			if err := writeProfile(cfg, a); err != nil {
+				logger.Error("commands with --data will not find the server", "error", err)
+			}
+			announce(cmd.OutOrStdout(), cfg, a)
+		},
 	})
 }
 
@@ -304,6 +309,6 @@ func announce(w io.Writer, cfg *config.Config, a daemon.Announcement) {
 	if a.SetupToken != "" {
 		fmt.Fprintf(&b, "\nFirst administrator, once, within 24 hours, in another terminal:\n  clew login --server %s --fingerprint %s\n  set-up token: %s\n", url, a.Fingerprint, a.SetupToken)
 	}
-	b.WriteString("\nThen: clew status, clew trace list, clew trace watch\n")
+	fmt.Fprintf(&b, "\nOn this machine, as this user: clew status --data %s, clew trace list --data …\n", cfg.DataDir)
 	_, _ = io.WriteString(w, b.String()) // nobody may be listening
 }

@@ -140,7 +140,8 @@ type Engine struct {
 
 // Redact says what is taken out of records beside what always is.
 type Redact struct {
-	// Patterns are regular expressions (RE2); what matches is replaced by a hash.
+	// Patterns are regular expressions (RE2); what matches in a string of a record is
+	// replaced by a hash.
 	Patterns []string `yaml:"patterns"`
 }
 
@@ -161,7 +162,7 @@ type Source struct {
 	MaxBody Bytes `yaml:"maxBody" kinds:"k8s-webhook firehose pubsub ndjson"`
 
 	// Audience and ServiceAccount are those of the tokens that Google signs a push
-	// with.
+	// with. A pubsub source has both, or a ClientName.
 	Audience       string `yaml:"audience" kinds:"pubsub"`
 	ServiceAccount string `yaml:"serviceAccount" kinds:"pubsub"`
 

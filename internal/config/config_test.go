@@ -160,6 +160,11 @@ func TestProblems(t *testing.T) {
 		"path in cluster": {header + "cluster: ../../etc\n", "cluster: must be a-z"},
 		"relative path":   {header + "sources:\n- {name: a, kind: file, paths: [x.log]}\n", "sources[0].paths[0]: must be an absolute path"},
 		"certificate":     {header + "sources:\n- {name: a, kind: ndjson, clientName: x}\n", "needs tls.clientCAFile"},
+		"one client name": {header + "tls: {clientCAFile: /c}\nsources:\n- {name: a, kind: ndjson, clientName: x}\n- {name: b, kind: ndjson, clientName: x}\n", "clew.yaml:6:39: sources[1].clientName: the source a has the same"},
+		"pushes unsigned": {header + "sources:\n- name: a\n  kind: pubsub\n", "clew.yaml:4:3: sources[0]: a source of kind pubsub needs audience and serviceAccount, or the clientName of a relay: Google cannot send"},
+		"no account":      {header + "sources:\n- name: a\n  kind: pubsub\n  audience: x\n", "clew.yaml:6:13: sources[0].audience: needs serviceAccount: anyone"},
+		"no audience":     {header + "sources:\n- name: a\n  kind: pubsub\n  serviceAccount: x\n", "clew.yaml:6:19: sources[0].serviceAccount: needs audience"},
+		"one audience":    {header + "sources:\n- {name: a, kind: pubsub, audience: x, serviceAccount: y}\n- {name: b, kind: pubsub, audience: x, serviceAccount: y}\n", "clew.yaml:5:37: sources[1].audience: the source a has the same"},
 		"pattern":         {header + "redact: {patterns: ['(']}\n", "redact.patterns[0]: "},
 		"negative":        {header + "history: {maxAge: -1h}\n", "not a duration"},
 	} {

@@ -119,6 +119,7 @@ func (r *report) url(key, s string, schemes ...string) {
 
 func (r *report) sources(c *Config) {
 	seen := map[string]bool{}
+	owner := map[string]string{} // what a sender shows → the source that it is for
 	for i := range c.Sources {
 		s, key := &c.Sources[i], fmt.Sprintf("sources[%d]", i)
 		switch {
@@ -137,6 +138,33 @@ func (r *report) sources(c *Config) {
 		}
 		r.needed(s, key)
 		r.source(c, s, key)
+		r.senders(s, key, owner)
+	}
+}
+
+// senders reports sources that nobody could post to, or whose senders could not be
+// told from another's.
+func (r *report) senders(s *Source, key string, owner map[string]string) {
+	claim := func(field, shown string) {
+		if other, taken := owner[shown]; taken {
+			r.invalid(key+"."+field, "the source %s has the same: whose post it is could not be told", other)
+			return
+		}
+		owner[shown] = s.Name
+	}
+	if s.ClientName != "" {
+		claim("clientName", "certificate "+s.ClientName)
+	}
+	switch {
+	case s.Kind != "pubsub":
+	case s.Audience != "" && s.ServiceAccount == "":
+		r.invalid(key+".audience", "needs serviceAccount: anyone can have Google sign a token for this audience")
+	case s.Audience == "" && s.ServiceAccount != "":
+		r.invalid(key+".serviceAccount", "needs audience: a token for another service would pass")
+	case s.Audience == "" && s.ClientName == "":
+		r.invalid(key, "a source of kind pubsub needs audience and serviceAccount, or the clientName of a relay: Google cannot send a token of clew's")
+	case s.Audience != "":
+		claim("audience", "token "+s.Audience+" "+s.ServiceAccount)
 	}
 }
 

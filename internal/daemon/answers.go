@@ -153,6 +153,7 @@ func eventOf(r *parquet.Row) *clewv1.Event {
 // roles are the roles as the API names them.
 var roles = map[auth.Role]clewv1.Role{
 	auth.Viewer: clewv1.Role_ROLE_VIEWER, auth.Analyst: clewv1.Role_ROLE_ANALYST, auth.Admin: clewv1.Role_ROLE_ADMIN, auth.Ingest: clewv1.Role_ROLE_INGEST,
+	auth.Metrics: clewv1.Role_ROLE_METRICS, auth.Setup: clewv1.Role_ROLE_SETUP,
 }
 
 func roleOf(r clewv1.Role) auth.Role {

@@ -60,6 +60,7 @@ type Announcement struct {
 	Fingerprint string // of the authority, or of the given certificate: "sha256:…"
 	CAFile      string // "" with a given certificate
 	SetupToken  string // for the first administrator; "" when there is one
+	LocalToken  string // an administrator's, for who may read the data folder; ends with the server
 }
 
 // daemon is a server that is being started, runs, or is being stopped.
@@ -253,12 +254,17 @@ func (d *daemon) openLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	marks, err := d.log.KV(ctx, "positions")
+	if err != nil {
+		return err
+	}
 	d.live, err = pipeline.StartLive(ctx, pipeline.LiveConfig{
 		Log: d.log, Rules: d.Rules, Engine: engine.Config{Window: time.Duration(d.Config.Engine.Window)},
 		Traces: api.Publisher{Traces: d.state}, Snapshots: snapshots{objects}, SnapshotEvery: time.Duration(d.Config.Engine.SnapshotInterval),
 		Archive: func(ctx context.Context, cluster string) (pipeline.Archive, error) {
 			return d.history.Writer(ctx, cluster)
 		},
+		Marks: positions{marks},
 		Meter: func(name string) *source.Meter {
 			if d.sources == nil {
 				return nil
@@ -292,7 +298,7 @@ func (d *daemon) openSources(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	redactor, err := redact.New(key)
+	redactor, err := redact.New(key, d.Config.Redact.Patterns...)
 	if err != nil {
 		return err
 	}
@@ -373,17 +379,28 @@ func staticTokens(c *config.Auth) ([]auth.Record, error) {
 	return out, nil
 }
 
+// certNames are the names of the server's own certificate: those of the
+// configuration, and the address that it listens on when that is one.
+func certNames(c *config.Config) []string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
+		return c.TLS.Names
+	}
+	return append(slices.Clone(c.TLS.Names), host)
+}
+
 func (d *daemon) openServer(context.Context) error {
 	var err error
 	t := &d.Config.TLS
 	d.cert, err = cert.Open(cert.Config{
-		Dir: filepath.Join(d.Config.DataDir, "tls"), Names: t.Names, CertFile: t.CertFile, KeyFile: t.KeyFile, ClientCAFile: t.ClientCAFile,
+		Dir: filepath.Join(d.Config.DataDir, "tls"), Names: certNames(d.Config), CertFile: t.CertFile, KeyFile: t.KeyFile, ClientCAFile: t.ClientCAFile,
 	}, time.Now, d.Log)
 	if err != nil {
 		return err
 	}
 	d.server = server.New(server.Config{
 		Auth: d.auth, Trail: d.trail, TLS: d.cert.TLS(), Log: d.Log, Version: d.Version, Revision: d.Revision,
+		Limits:  server.Limits{PostBody: longestPost(d.Config.Sources)},
 		Ready:   map[string]func(context.Context) error{"log": d.log.Writable, "workers": d.workersReady},
 		Sources: d.sources.statuses,
 	})
@@ -451,7 +468,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		return errors.Join(err, <-failed)
 	})
 	if d.Announce != nil {
-		d.Announce(Announcement{Address: l.Addr().String(), Fingerprint: d.cert.Fingerprint(), CAFile: d.cert.CAFile(), SetupToken: setup})
+		d.Announce(Announcement{Address: l.Addr().String(), Fingerprint: d.cert.Fingerprint(), CAFile: d.cert.CAFile(), SetupToken: setup, LocalToken: d.auth.Local()})
 	}
 	for {
 		select {

@@ -34,6 +34,12 @@ type running struct {
 
 func start(t *testing.T, dir string, flags map[string]string) *running {
 	t.Helper()
+	return startWith(t, dir, flags, "- {name: k8s, kind: k8s-webhook, cluster: prod}\n")
+}
+
+// startWith is start with sources of the test's own.
+func startWith(t *testing.T, dir string, flags map[string]string, sources string) *running {
+	t.Helper()
 	pack, err := rule.Load(matrix.Load(), rules.FS)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +50,7 @@ func start(t *testing.T, dir string, flags map[string]string) *running {
 	}
 	all := map[string]string{"dataDir": dir, "listen": "127.0.0.1:0", "log.minFree": "1MiB"}
 	maps.Copy(all, flags)
-	cfg, err := config.Parse(config.Input{File: "clew.yaml", Flags: all}, []byte("apiVersion: clew/v1\nkind: Server\nsources:\n- {name: k8s, kind: k8s-webhook, cluster: prod}\n"))
+	cfg, err := config.Parse(config.Input{File: "clew.yaml", Flags: all}, []byte("apiVersion: clew/v1\nkind: Server\nsources:\n"+sources))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ var (
 	descUnreadable = prometheus.NewDesc("clew_worker_unreadable_records_total", "Records on the log that could not be decoded.", perCluster, nil)
 	descBacklog    = prometheus.NewDesc("clew_worker_backlog_messages", "Messages of the log that the engine has yet to take in.", perCluster, nil)
 	descEventTime  = prometheus.NewDesc("clew_worker_event_timestamp_seconds", "Time of the newest event taken in.", perCluster, nil)
+	descMissed     = prometheus.NewDesc("clew_log_missed_messages_total", "Messages gone from the log, or damaged, before a reader had them.", []string{"cluster", "reader"}, nil)
+	descReplaced   = prometheus.NewDesc("clew_log_replaced_timestamp_seconds", "When the log was last found to be another, or shorter, than what was read of it.", perCluster, nil)
 	descLogBytes   = prometheus.NewDesc("clew_log_bytes", "Bytes on the log.", nil, nil)
 	descLogWrites  = prometheus.NewDesc("clew_log_writable", "1 when the log takes batches.", nil, nil)
 	descRows       = prometheus.NewDesc("clew_history_rows", "Events in the history.", nil, nil)
@@ -33,7 +35,7 @@ var (
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descEvents, descFlags, descLate, descDuplicates, descUnreadable, descBacklog, descEventTime,
+		descEvents, descFlags, descLate, descDuplicates, descUnreadable, descBacklog, descEventTime, descMissed, descReplaced,
 		descLogBytes, descLogWrites, descRows, descBytes, descOldest, descDamaged,
 	} {
 		ch <- d
@@ -58,6 +60,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(descUnreadable, float64(s.Unreadable))
 		if n, err := c.d.log.Backlog(ctx, s.Cluster, s.Position); err == nil {
 			ch <- prometheus.MustNewConstMetric(descBacklog, prometheus.GaugeValue, float64(n), s.Cluster)
+		}
+		for reader, n := range map[string]uint64{"engine": s.Missed, "history": s.MissedByHistory} {
+			ch <- prometheus.MustNewConstMetric(descMissed, prometheus.CounterValue, float64(n), s.Cluster, reader)
+		}
+		if !s.Replaced.IsZero() {
+			ch <- prometheus.MustNewConstMetric(descReplaced, prometheus.GaugeValue, seconds(s.Replaced), s.Cluster)
 		}
 		if !s.EventTime.IsZero() {
 			ch <- prometheus.MustNewConstMetric(descEventTime, prometheus.GaugeValue, seconds(s.EventTime), s.Cluster)

@@ -16,7 +16,7 @@ import (
 
 // rare are metrics that a server serves when something went wrong or time has passed,
 // which this test does not wait for.
-var rare = []string{"clew_http_connections_refused_total", "clew_history_oldest_timestamp_seconds", "clew_source_dropped_total"}
+var rare = []string{"clew_http_connections_refused_total", "clew_history_oldest_timestamp_seconds", "clew_source_dropped_total", "clew_log_replaced_timestamp_seconds"}
 
 // TestMetricsAreDocumented holds docs/operations.md to what a server that runs serves.
 func TestMetricsAreDocumented(t *testing.T) {

@@ -77,6 +77,16 @@ func (s *sources) handler(c config.Source, m *source.Meter) http.Handler {
 	return nil
 }
 
+// longestPost is how many bytes the server lets through to its sources: as many as
+// the one that takes the longest posts; each has its own bound behind it.
+func longestPost(list []config.Source) int64 {
+	longest := int64(push.DefaultMaxBody)
+	for _, c := range list {
+		longest = max(longest, int64(c.MaxBody))
+	}
+	return longest
+}
+
 // addFiles follows each file that the patterns match. A pattern that matches none
 // yet is followed as it stands: the file may come.
 func (s *sources) addFiles(c config.Source, m *source.Meter) error {
@@ -89,7 +99,9 @@ func (s *sources) addFiles(c config.Source, m *source.Meter) error {
 			paths = []string{pattern}
 		}
 		for _, path := range paths {
-			t := tail.New(tail.Config{Name: c.Name, Cluster: c.Cluster, Path: path, Sink: s.sink, Meter: m, Positions: fileOf{s.pos, path}})
+			t := tail.New(tail.Config{
+				Name: c.Name, Cluster: c.Cluster, Path: path, Sink: s.sink, Meter: m, Positions: fileOf{s.pos, path}, FromEnd: c.From == "end",
+			})
 			s.pullers = append(s.pullers, func(ctx context.Context) { retry(ctx, m, t.Run) })
 		}
 	}

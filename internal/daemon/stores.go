@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/bus"
+	"github.com/clew-sec/clew/internal/pipeline"
 	"github.com/clew-sec/clew/internal/server/auth"
 	"github.com/clew-sec/clew/internal/source/tail"
 	"github.com/clew-sec/clew/internal/store/state"
@@ -101,27 +102,50 @@ func (s snapshots) LoadSnapshot(ctx context.Context, cluster string) (io.ReadClo
 	return r, err
 }
 
-// positions keeps where followed files stand.
+// positions keeps where followed files stand, and what the history's positions count.
 type positions struct{ kv *bus.KV }
 
 // Load implements tail.Positions.
 func (p positions) Load(ctx context.Context, name string) (pos tail.Position, ok bool, err error) {
-	e, err := p.kv.Get(ctx, name)
-	if errors.Is(err, bus.ErrNotFound) {
-		return pos, false, nil
-	}
-	if err != nil {
-		return pos, false, err
-	}
-	if err := json.Unmarshal(e.Value, &pos); err != nil {
-		return pos, false, fmt.Errorf("reading the position of %q: %w", name, err)
-	}
-	return pos, true, nil
+	ok, err = p.read(ctx, name, &pos)
+	return pos, ok, err
 }
 
 // Save implements tail.Positions.
 func (p positions) Save(ctx context.Context, name string, pos tail.Position) error {
-	b, err := json.Marshal(pos)
+	return p.write(ctx, name, pos)
+}
+
+// LoadMark implements pipeline.Marks.
+func (p positions) LoadMark(ctx context.Context, cluster string) (m pipeline.Mark, ok bool, err error) {
+	ok, err = p.read(ctx, markKey(cluster), &m)
+	return m, ok, err
+}
+
+// SaveMark implements pipeline.Marks.
+func (p positions) SaveMark(ctx context.Context, cluster string, m pipeline.Mark) error {
+	return p.write(ctx, markKey(cluster), m)
+}
+
+// markKey is no name of a source: these have no colon.
+func markKey(cluster string) string { return "history:" + cluster }
+
+func (p positions) read(ctx context.Context, name string, to any) (bool, error) {
+	e, err := p.kv.Get(ctx, name)
+	if errors.Is(err, bus.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(e.Value, to); err != nil {
+		return false, fmt.Errorf("reading the position of %q: %w", name, err)
+	}
+	return true, nil
+}
+
+func (p positions) write(ctx context.Context, name string, position any) error {
+	b, err := json.Marshal(position)
 	if err != nil {
 		return fmt.Errorf("writing the position of %q: %w", name, err)
 	}

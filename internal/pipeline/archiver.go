@@ -28,6 +28,7 @@ type Archiver struct {
 	Cluster string
 	Archive Archive
 	Log     *slog.Logger
+	Missed  func(messages uint64) // is told what was gone before it was read
 
 	decoder *Decoder
 	scratch event.Event
@@ -39,7 +40,7 @@ func (a *Archiver) Run(ctx context.Context, r Reader) error {
 	a.decoder = NewDecoder()
 	a.scratch.Reset()
 	for {
-		m, err := nextMessage(ctx, r, a.Log, a.Cluster)
+		m, err := nextMessage(ctx, r, a.Log, a.Cluster, a.Missed)
 		if ctx.Err() != nil {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 			defer cancel()
@@ -89,7 +90,7 @@ func (a *Archiver) rows(m bus.Message) []parquet.Row {
 
 // nextMessage is r.Next that reports what is missing on the log and goes on behind
 // it.
-func nextMessage(ctx context.Context, r Reader, log *slog.Logger, cluster string) (bus.Message, error) {
+func nextMessage(ctx context.Context, r Reader, log *slog.Logger, cluster string, missed func(uint64)) (bus.Message, error) {
 	for {
 		m, err := r.Next(ctx)
 		var gap *bus.GapError
@@ -97,6 +98,11 @@ func nextMessage(ctx context.Context, r Reader, log *slog.Logger, cluster string
 		if !errors.As(err, &gap) && !errors.As(err, &damaged) {
 			return m, err
 		}
+		n := uint64(1)
+		if gap != nil {
+			n = gap.To - gap.From + 1
+		}
+		missed(n)
 		log.Error("going on behind what is missing on the log", "cluster", cluster, "error", err)
 	}
 }

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -27,6 +26,7 @@ type LiveConfig struct {
 	SnapshotEvery time.Duration
 	// Archive opens the history of a cluster.
 	Archive func(ctx context.Context, cluster string) (Archive, error)
+	Marks   Marks
 	// Meter returns the meter of a source by its name, nil when it is not known.
 	Meter  func(source string) *source.Meter
 	Logger *slog.Logger
@@ -54,7 +54,7 @@ type Live struct {
 // live is the part of one cluster.
 type live struct {
 	worker  *Worker
-	archive Archive
+	archive *numbered
 }
 
 // again is the pause before a part that failed begins anew.
@@ -110,63 +110,69 @@ func (l *Live) ensure(ctx context.Context, cluster string) error {
 	if err != nil {
 		return fmt.Errorf("opening the history of cluster %q: %w", cluster, err)
 	}
+	log, err := l.cfg.Log.Identify(ctx, cluster)
+	if err != nil {
+		return err
+	}
 	cfg := l.cfg.Engine
 	cfg.Trace.Suppressions = l.suppressions
-	c := &live{archive: archive, worker: NewWorker(WorkerConfig{
+	c := &live{archive: newNumbered(archive), worker: NewWorker(WorkerConfig{
 		Cluster: cluster, Engine: cfg, Rules: l.cfg.Rules.Clone(), Traces: l.cfg.Traces, Snapshots: l.cfg.Snapshots,
 		SnapshotEvery: l.cfg.SnapshotEvery, Meter: l.cfg.Meter, Log: l.cfg.Logger,
 		Tick: func(ctx context.Context, at time.Time) error { return l.cfg.Log.Tick(ctx, cluster, at) },
 	})}
 	l.clusters[cluster] = c
-	l.wg.Go(func() { l.work(cluster, c.worker) })
-	l.wg.Go(func() { l.archive(cluster, c.archive) })
+	l.wg.Go(func() { l.work(cluster, c.worker, log) })
+	l.wg.Go(func() { l.archive(cluster, c, log) })
 	return nil
 }
 
 // work runs a worker until Live stops, from its snapshot again when the log failed.
-func (l *Live) work(cluster string, w *Worker) {
+// log is the one there was before anything was accepted.
+func (l *Live) work(cluster string, w *Worker, log bus.Identity) {
 	defer w.close()
-	l.repeat("worker", cluster, func() error {
-		pos, err := w.Load(l.ctx)
-		if err != nil {
+	behind := false
+	l.repeat("worker", cluster, &log, func() error {
+		if _, err := w.Load(l.ctx); err != nil {
 			return err
 		}
-		r, err := l.cfg.Log.Read(l.ctx, cluster, pos)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		err = w.Run(l.ctx, r)
-		if ahead, ok := errors.AsType[*bus.AheadError](err); ok {
-			// The log was replaced: what was learnt stays, what comes is new.
-			w.rewind(ahead.Last)
-		}
+		var err error
+		behind, err = l.reader(cluster, w.place(log, behind), func(r Reader) error { return w.Run(l.ctx, r) })
 		return err
 	})
 }
 
-func (l *Live) archive(cluster string, a Archive) {
-	l.repeat("archiver", cluster, func() error {
-		r, err := l.cfg.Log.Read(l.ctx, cluster, a.Position())
+func (l *Live) archive(cluster string, c *live, log bus.Identity) {
+	behind := false
+	l.repeat("archiver", cluster, &log, func() error {
+		replaced, err := c.archive.place(l.ctx, l.cfg.Marks, cluster, log, behind)
 		if err != nil {
 			return err
 		}
-		defer r.Close()
-		return (&Archiver{Cluster: cluster, Archive: a, Log: l.cfg.Logger}).Run(l.ctx, r)
+		if replaced {
+			c.worker.tellReplaced("history", log)
+		}
+		a := &Archiver{Cluster: cluster, Archive: c.archive, Log: l.cfg.Logger, Missed: c.worker.missedByHistory}
+		behind, err = l.reader(cluster, c.archive.Position(), func(r Reader) error { return a.Run(l.ctx, r) })
+		return err
 	})
 }
 
-// repeat runs f until Live stops.
-func (l *Live) repeat(what, cluster string, f func() error) {
+// repeat runs f until Live stops, each time with the log as it is then.
+func (l *Live) repeat(what, cluster string, log *bus.Identity, f func() error) {
 	for {
 		err := f()
-		if l.ctx.Err() != nil {
-			return
-		}
-		l.cfg.Logger.Error("beginning again", "part", what, "cluster", cluster, "error", err)
-		select {
-		case <-time.After(again):
-		case <-l.ctx.Done():
+		for known := false; !known; known = err == nil {
+			if l.ctx.Err() != nil {
+				return
+			}
+			l.cfg.Logger.Error("beginning again", "part", what, "cluster", cluster, "error", err)
+			select {
+			case <-time.After(again):
+			case <-l.ctx.Done():
+				return
+			}
+			*log, err = l.cfg.Log.Identify(l.ctx, cluster)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func startLive(t *testing.T, dir string, s *state) *liveParts {
 	}
 	p.live, err = pipeline.StartLive(t.Context(), pipeline.LiveConfig{
 		Log: p.log, Rules: realRules(), Engine: engine.Config{Window: 500 * time.Millisecond},
-		Traces: s, Snapshots: s, SnapshotEvery: time.Second, Logger: quiet,
+		Traces: s, Snapshots: s, SnapshotEvery: time.Second, Marks: s, Logger: quiet,
 		Archive: func(ctx context.Context, cluster string) (pipeline.Archive, error) {
 			return p.history.Writer(ctx, cluster)
 		},

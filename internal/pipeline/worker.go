@@ -99,6 +99,7 @@ type Worker struct {
 	ledger  *report.Ledger
 	free    []*event.Event
 
+	log   int64  // id of the log that positions count; 0: none was read yet
 	pos   uint64 // last message taken in
 	saved uint64 // last message in a stored snapshot
 	ahead int64  // how far the newest event was ahead of its arrival, nanoseconds
@@ -124,7 +125,12 @@ type WorkerStatus struct {
 	SavedAt    time.Time // zero: never
 	Unreadable int64     // records that could not be decoded
 	Engine     engine.Stats
-	Err        string // why it does not get on, "" when it does
+
+	Missed          uint64    // messages gone from the log, or damaged, before the engine had them
+	MissedByHistory uint64    // the same before the history had them
+	Replaced        time.Time // when the log was last found to be another, or cut; zero: never
+
+	Err string // why it does not get on, "" when it does
 }
 
 // NewWorker returns a Worker that has seen nothing.
@@ -141,7 +147,7 @@ func NewWorker(cfg WorkerConfig) *Worker {
 func (w *Worker) reset() {
 	w.ledger = report.NewLedger(w.cfg.Rules)
 	w.eng = engine.New(w.cfg.Engine, w.cfg.Rules, w)
-	w.pos, w.saved, w.ahead = 0, 0, 0
+	w.log, w.pos, w.saved, w.ahead = 0, 0, 0, 0
 }
 
 // Load takes up the latest snapshot and returns the position behind which the log
@@ -162,7 +168,6 @@ func (w *Worker) Load(ctx context.Context) (uint64, error) {
 		w.reset()
 	}
 	w.saved = w.pos
-	w.note("")
 	return w.pos, nil
 }
 
@@ -204,7 +209,7 @@ func (w *Worker) pump(ctx context.Context, r Reader) (<-chan bus.Message, <-chan
 	messages, failed := make(chan bus.Message, inFlight), make(chan error, 1)
 	go func() {
 		for {
-			m, err := nextMessage(ctx, r, w.cfg.Log, w.cfg.Cluster)
+			m, err := nextMessage(ctx, r, w.cfg.Log, w.cfg.Cluster, w.missed)
 			if err != nil {
 				failed <- err
 				return
@@ -367,16 +372,20 @@ func (w *Worker) save(ctx context.Context) {
 	w.mu.Unlock()
 }
 
-// snapshot writes position, clock, flags and engine. The flags stand behind their
-// length.
+// snapshotMagic begins a snapshot, and changes with its form.
+const snapshotMagic = 0x32_70_61_6e_73_77_6c_63 // "clwsnap2"
+
+// snapshot writes the log's id, position, clock, flags and engine. The flags stand
+// behind their length.
 func (w *Worker) snapshot(out io.Writer) error {
 	var flags bytes.Buffer
 	if err := w.ledger.Snapshot(&flags); err != nil {
 		return err
 	}
-	head := binary.LittleEndian.AppendUint64(nil, w.pos)
-	head = binary.LittleEndian.AppendUint64(head, uint64(w.ahead))
-	head = binary.LittleEndian.AppendUint64(head, uint64(flags.Len()))
+	var head []byte
+	for _, v := range []uint64{snapshotMagic, uint64(w.log), w.pos, uint64(w.ahead), uint64(flags.Len())} {
+		head = binary.LittleEndian.AppendUint64(head, v)
+	}
 	for _, b := range [][]byte{head, flags.Bytes()} {
 		if _, err := out.Write(b); err != nil {
 			return fmt.Errorf("writing the snapshot: %w", err)
@@ -386,11 +395,14 @@ func (w *Worker) snapshot(out io.Writer) error {
 }
 
 func (w *Worker) restore(r io.Reader) error {
-	var head [24]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	var head [5]uint64
+	if err := binary.Read(r, binary.LittleEndian, &head); err != nil {
 		return fmt.Errorf("reading the snapshot's head: %w", err)
 	}
-	flags := io.LimitReader(r, int64(binary.LittleEndian.Uint64(head[16:])))
+	if head[0] != snapshotMagic {
+		return errors.New("the snapshot is of another version")
+	}
+	flags := io.LimitReader(r, int64(head[4]))
 	if err := w.ledger.Restore(flags); err != nil {
 		return err
 	}
@@ -400,7 +412,7 @@ func (w *Worker) restore(r io.Reader) error {
 	if err := w.eng.Restore(r); err != nil {
 		return err
 	}
-	w.pos, w.ahead = binary.LittleEndian.Uint64(head[:]), int64(binary.LittleEndian.Uint64(head[8:]))
+	w.log, w.pos, w.ahead = int64(head[1]), head[2], int64(head[3])
 	return nil
 }
 
@@ -427,10 +439,9 @@ func (w *Worker) SetSuppressions(ctx context.Context, list []trace.Suppression) 
 	})
 }
 
-// rewind goes on with what was learnt at the end of a log that was replaced: its
-// positions begin anew.
-func (w *Worker) rewind(last uint64) {
-	w.pos, w.saved = last, last+1 // to be saved
+// rewind goes on with what was learnt behind another position.
+func (w *Worker) rewind(after uint64) {
+	w.pos, w.saved = after, after+1 // to be saved
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
 	w.save(ctx)

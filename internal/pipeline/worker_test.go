@@ -78,10 +78,13 @@ type state struct {
 	mu       sync.Mutex
 	traces   map[trace.TraceID]string
 	snapshot []byte
+	marks    map[string]pipeline.Mark
 	refuse   bool
 }
 
-func newState() *state { return &state{traces: map[trace.TraceID]string{}} }
+func newState() *state {
+	return &state{traces: map[trace.TraceID]string{}, marks: map[string]pipeline.Mark{}}
+}
 
 func (s *state) PutTraces(_ context.Context, _ string, changed []pipeline.LiveTrace, gone []trace.TraceID) error {
 	s.mu.Lock()

@@ -47,7 +47,7 @@ type Limits struct {
 	HeaderBytes           int           // the default is 64 KiB
 	Idle                  time.Duration // of a connection between requests; the default is 2 min
 	Body                  int64         // bytes of a request; the default is 1 MiB
-	PostBody              int64         // bytes of a request to a source; the default is 64 MiB
+	PostBody              int64         // bytes of a request to a source; the default is 128 MiB
 	Posts                 int           // requests to sources at once; the default is 512
 	// Stall is how long a body may stand still, and a response not be taken; the
 	// default is 30 s. A body may also take Stall and a second for each BodyRate
@@ -63,7 +63,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.HeaderBytes, 64<<10)
 	def(&l.Idle, 2*time.Minute)
 	def(&l.Body, 1<<20)
-	def(&l.PostBody, 64<<20)
+	def(&l.PostBody, 128<<20)
 	def(&l.Posts, 512)
 	def(&l.Stall, 30*time.Second)
 	def(&l.BodyRate, 16<<10)

@@ -21,6 +21,7 @@ import (
 
 	clewv1 "github.com/clew-sec/clew/api/clew/v1"
 	"github.com/clew-sec/clew/internal/bus"
+	"github.com/clew-sec/clew/internal/source/push"
 	"github.com/clew-sec/clew/internal/store/blob"
 	"github.com/clew-sec/clew/internal/store/parquet"
 )
@@ -72,7 +73,7 @@ func TestProbes(t *testing.T) {
 		{"no gzip", post, ingestToken, true, []byte("plain"), http.StatusBadRequest},
 		// One record must not hold up a sender: it is counted as lost.
 		{"a large record", post, ingestToken, false, []byte(huge), http.StatusOK},
-		{"a large body", post, ingestToken, false, bytes.Repeat([]byte(" "), 65<<20), http.StatusRequestEntityTooLarge},
+		{"a large body", post, ingestToken, false, bytes.Repeat([]byte(" "), push.DefaultMaxBody+1), http.StatusRequestEntityTooLarge},
 		{"a bomb of one record", post, ingestToken, true, bomb(t, `{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"`, "a", 1100<<20), http.StatusRequestEntityTooLarge},
 		{"a bomb of nothing", post, ingestToken, true, bomb(t, "", "\n", 1100<<20), http.StatusRequestEntityTooLarge},
 	} {

@@ -100,12 +100,16 @@ func newServer(t testing.TB, dir string, env ...string) *server {
 	keys := t.TempDir()
 	write(t, filepath.Join(keys, "admin"), adminToken)
 	var lines strings.Builder
-	for role, token := range map[string]string{"ingest:k8s-audit": ingestToken, "viewer": viewerToken} {
-		id, hash, err := auth.Hash(token)
+	for _, x := range []struct {
+		token  string
+		role   auth.Role
+		source string
+	}{{ingestToken, auth.Ingest, "k8s-audit"}, {viewerToken, auth.Viewer, ""}} {
+		r, err := auth.RecordOf(x.token, "a test", x.role, x.source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&lines, "%s %s %s a test\n", role, id, hash)
+		lines.WriteString(r.Line() + "\n")
 	}
 	write(t, filepath.Join(keys, "tokens"), lines.String())
 	s.env = append(append(os.Environ(),

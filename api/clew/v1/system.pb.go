@@ -84,6 +84,8 @@ const (
 	Role_ROLE_ANALYST     Role = 2
 	Role_ROLE_ADMIN       Role = 3
 	Role_ROLE_INGEST      Role = 4 // may only send to one source
+	Role_ROLE_METRICS     Role = 5 // may only read /metrics
+	Role_ROLE_SETUP       Role = 6 // made the first administrator; no token is created with it
 )
 
 // Enum value maps for Role.
@@ -94,6 +96,8 @@ var (
 		2: "ROLE_ANALYST",
 		3: "ROLE_ADMIN",
 		4: "ROLE_INGEST",
+		5: "ROLE_METRICS",
+		6: "ROLE_SETUP",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
@@ -101,6 +105,8 @@ var (
 		"ROLE_ANALYST":     2,
 		"ROLE_ADMIN":       3,
 		"ROLE_INGEST":      4,
+		"ROLE_METRICS":     5,
+		"ROLE_SETUP":       6,
 	}
 )
 
@@ -273,7 +279,7 @@ type SourceStatus struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // live, quiet, never, failing
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // live, quiet, never (waiting for its first event), failing
 	Records       uint64                 `protobuf:"varint,5,opt,name=records,proto3" json:"records,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Rejected      map[string]uint64      `protobuf:"bytes,7,rep,name=rejected,proto3" json:"rejected,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
@@ -503,20 +509,23 @@ func (x *LogStatus) GetMaxBytes() uint64 {
 
 // WorkerStatus is how far the engine of a cluster is.
 type WorkerStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Position      uint64                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`                   // in the log
-	Backlog       uint64                 `protobuf:"varint,3,opt,name=backlog,proto3" json:"backlog,omitempty"`                     // messages behind it
-	EventTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"` // of the newest event taken in
-	Snapshot      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                    // when the state was last saved
-	Events        uint64                 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
-	Flags         uint64                 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
-	Late          uint64                 `protobuf:"varint,8,opt,name=late,proto3" json:"late,omitempty"`
-	Duplicates    uint64                 `protobuf:"varint,9,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
-	Unreadable    uint64                 `protobuf:"varint,10,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
-	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Cluster         string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Position        uint64                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`                   // in the log
+	Backlog         uint64                 `protobuf:"varint,3,opt,name=backlog,proto3" json:"backlog,omitempty"`                     // messages behind it
+	EventTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"` // of the newest event taken in
+	Snapshot        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                    // when the state was last saved
+	Events          uint64                 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Flags           uint64                 `protobuf:"varint,7,opt,name=flags,proto3" json:"flags,omitempty"`
+	Late            uint64                 `protobuf:"varint,8,opt,name=late,proto3" json:"late,omitempty"`
+	Duplicates      uint64                 `protobuf:"varint,9,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
+	Unreadable      uint64                 `protobuf:"varint,10,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	Error           string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`
+	Missed          uint64                 `protobuf:"varint,12,opt,name=missed,proto3" json:"missed,omitempty"`                                            // messages gone from the log, or damaged, before the engine had them
+	MissedByHistory uint64                 `protobuf:"varint,13,opt,name=missed_by_history,json=missedByHistory,proto3" json:"missed_by_history,omitempty"` // the same before the history had them
+	LogReplaced     *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=log_replaced,json=logReplaced,proto3" json:"log_replaced,omitempty"`                // when the log was found to be another, or shorter, than what was read of it; unset: never since the start
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *WorkerStatus) Reset() {
@@ -624,6 +633,27 @@ func (x *WorkerStatus) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *WorkerStatus) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *WorkerStatus) GetMissedByHistory() uint64 {
+	if x != nil {
+		return x.MissedByHistory
+	}
+	return 0
+}
+
+func (x *WorkerStatus) GetLogReplaced() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LogReplaced
+	}
+	return nil
 }
 
 // HistoryStatus is what the history holds.
@@ -1721,7 +1751,7 @@ const file_clew_v1_system_proto_rawDesc = "" +
 	"\aproblem\x18\x03 \x01(\tR\aproblem\x12\x1a\n" +
 	"\bmessages\x18\x04 \x01(\x04R\bmessages\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x1b\n" +
-	"\tmax_bytes\x18\x06 \x01(\x04R\bmaxBytes\"\xe9\x02\n" +
+	"\tmax_bytes\x18\x06 \x01(\x04R\bmaxBytes\"\xec\x03\n" +
 	"\fWorkerStatus\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x18\n" +
@@ -1739,7 +1769,10 @@ const file_clew_v1_system_proto_rawDesc = "" +
 	"unreadable\x18\n" +
 	" \x01(\x04R\n" +
 	"unreadable\x12\x14\n" +
-	"\x05error\x18\v \x01(\tR\x05error\"\xb9\x01\n" +
+	"\x05error\x18\v \x01(\tR\x05error\x12\x16\n" +
+	"\x06missed\x18\f \x01(\x04R\x06missed\x12*\n" +
+	"\x11missed_by_history\x18\r \x01(\x04R\x0fmissedByHistory\x12=\n" +
+	"\flog_replaced\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\vlogReplaced\"\xb9\x01\n" +
 	"\rHistoryStatus\x12\x1a\n" +
 	"\bsegments\x18\x01 \x01(\rR\bsegments\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x04R\x04rows\x12\x14\n" +
@@ -1822,14 +1855,17 @@ const file_clew_v1_system_proto_rawDesc = "" +
 	"\x14COVERAGE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fCOVERAGE_PROVEN\x10\x01\x12\x14\n" +
 	"\x10COVERAGE_CLAIMED\x10\x02\x12\x12\n" +
-	"\x0eCOVERAGE_BLIND\x10\x03*`\n" +
+	"\x0eCOVERAGE_BLIND\x10\x03*\x82\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x10\n" +
 	"\fROLE_ANALYST\x10\x02\x12\x0e\n" +
 	"\n" +
 	"ROLE_ADMIN\x10\x03\x12\x0f\n" +
-	"\vROLE_INGEST\x10\x042\x99\x04\n" +
+	"\vROLE_INGEST\x10\x04\x12\x10\n" +
+	"\fROLE_METRICS\x10\x05\x12\x0e\n" +
+	"\n" +
+	"ROLE_SETUP\x10\x062\x99\x04\n" +
 	"\rSystemService\x12G\n" +
 	"\tGetStatus\x12\x19.clew.v1.GetStatusRequest\x1a\x1a.clew.v1.GetStatusResponse\"\x03\x90\x02\x01\x12G\n" +
 	"\tGetMatrix\x12\x19.clew.v1.GetMatrixRequest\x1a\x1a.clew.v1.GetMatrixResponse\"\x03\x90\x02\x01\x12G\n" +
@@ -1897,41 +1933,42 @@ var file_clew_v1_system_proto_depIdxs = []int32{
 	26, // 9: clew.v1.SourceStatus.last_error_at:type_name -> google.protobuf.Timestamp
 	26, // 10: clew.v1.WorkerStatus.event_time:type_name -> google.protobuf.Timestamp
 	26, // 11: clew.v1.WorkerStatus.snapshot:type_name -> google.protobuf.Timestamp
-	26, // 12: clew.v1.HistoryStatus.oldest:type_name -> google.protobuf.Timestamp
-	10, // 13: clew.v1.GetMatrixResponse.techniques:type_name -> clew.v1.Technique
-	0,  // 14: clew.v1.Technique.coverage:type_name -> clew.v1.Coverage
-	13, // 15: clew.v1.ListRulesResponse.rules:type_name -> clew.v1.Rule
-	27, // 16: clew.v1.Rule.severity:type_name -> clew.v1.Severity
-	16, // 17: clew.v1.ListTokensResponse.tokens:type_name -> clew.v1.Token
-	1,  // 18: clew.v1.Token.role:type_name -> clew.v1.Role
-	26, // 19: clew.v1.Token.created:type_name -> google.protobuf.Timestamp
-	26, // 20: clew.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	26, // 21: clew.v1.Token.last_used:type_name -> google.protobuf.Timestamp
-	1,  // 22: clew.v1.CreateTokenRequest.role:type_name -> clew.v1.Role
-	26, // 23: clew.v1.CreateTokenRequest.expires:type_name -> google.protobuf.Timestamp
-	16, // 24: clew.v1.CreateTokenResponse.token:type_name -> clew.v1.Token
-	23, // 25: clew.v1.ListActionsResponse.actions:type_name -> clew.v1.Action
-	26, // 26: clew.v1.Action.time:type_name -> google.protobuf.Timestamp
-	1,  // 27: clew.v1.Action.role:type_name -> clew.v1.Role
-	2,  // 28: clew.v1.SystemService.GetStatus:input_type -> clew.v1.GetStatusRequest
-	8,  // 29: clew.v1.SystemService.GetMatrix:input_type -> clew.v1.GetMatrixRequest
-	11, // 30: clew.v1.SystemService.ListRules:input_type -> clew.v1.ListRulesRequest
-	14, // 31: clew.v1.SystemService.ListTokens:input_type -> clew.v1.ListTokensRequest
-	17, // 32: clew.v1.SystemService.CreateToken:input_type -> clew.v1.CreateTokenRequest
-	19, // 33: clew.v1.SystemService.RevokeToken:input_type -> clew.v1.RevokeTokenRequest
-	21, // 34: clew.v1.SystemService.ListActions:input_type -> clew.v1.ListActionsRequest
-	3,  // 35: clew.v1.SystemService.GetStatus:output_type -> clew.v1.GetStatusResponse
-	9,  // 36: clew.v1.SystemService.GetMatrix:output_type -> clew.v1.GetMatrixResponse
-	12, // 37: clew.v1.SystemService.ListRules:output_type -> clew.v1.ListRulesResponse
-	15, // 38: clew.v1.SystemService.ListTokens:output_type -> clew.v1.ListTokensResponse
-	18, // 39: clew.v1.SystemService.CreateToken:output_type -> clew.v1.CreateTokenResponse
-	20, // 40: clew.v1.SystemService.RevokeToken:output_type -> clew.v1.RevokeTokenResponse
-	22, // 41: clew.v1.SystemService.ListActions:output_type -> clew.v1.ListActionsResponse
-	35, // [35:42] is the sub-list for method output_type
-	28, // [28:35] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	26, // 12: clew.v1.WorkerStatus.log_replaced:type_name -> google.protobuf.Timestamp
+	26, // 13: clew.v1.HistoryStatus.oldest:type_name -> google.protobuf.Timestamp
+	10, // 14: clew.v1.GetMatrixResponse.techniques:type_name -> clew.v1.Technique
+	0,  // 15: clew.v1.Technique.coverage:type_name -> clew.v1.Coverage
+	13, // 16: clew.v1.ListRulesResponse.rules:type_name -> clew.v1.Rule
+	27, // 17: clew.v1.Rule.severity:type_name -> clew.v1.Severity
+	16, // 18: clew.v1.ListTokensResponse.tokens:type_name -> clew.v1.Token
+	1,  // 19: clew.v1.Token.role:type_name -> clew.v1.Role
+	26, // 20: clew.v1.Token.created:type_name -> google.protobuf.Timestamp
+	26, // 21: clew.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	26, // 22: clew.v1.Token.last_used:type_name -> google.protobuf.Timestamp
+	1,  // 23: clew.v1.CreateTokenRequest.role:type_name -> clew.v1.Role
+	26, // 24: clew.v1.CreateTokenRequest.expires:type_name -> google.protobuf.Timestamp
+	16, // 25: clew.v1.CreateTokenResponse.token:type_name -> clew.v1.Token
+	23, // 26: clew.v1.ListActionsResponse.actions:type_name -> clew.v1.Action
+	26, // 27: clew.v1.Action.time:type_name -> google.protobuf.Timestamp
+	1,  // 28: clew.v1.Action.role:type_name -> clew.v1.Role
+	2,  // 29: clew.v1.SystemService.GetStatus:input_type -> clew.v1.GetStatusRequest
+	8,  // 30: clew.v1.SystemService.GetMatrix:input_type -> clew.v1.GetMatrixRequest
+	11, // 31: clew.v1.SystemService.ListRules:input_type -> clew.v1.ListRulesRequest
+	14, // 32: clew.v1.SystemService.ListTokens:input_type -> clew.v1.ListTokensRequest
+	17, // 33: clew.v1.SystemService.CreateToken:input_type -> clew.v1.CreateTokenRequest
+	19, // 34: clew.v1.SystemService.RevokeToken:input_type -> clew.v1.RevokeTokenRequest
+	21, // 35: clew.v1.SystemService.ListActions:input_type -> clew.v1.ListActionsRequest
+	3,  // 36: clew.v1.SystemService.GetStatus:output_type -> clew.v1.GetStatusResponse
+	9,  // 37: clew.v1.SystemService.GetMatrix:output_type -> clew.v1.GetMatrixResponse
+	12, // 38: clew.v1.SystemService.ListRules:output_type -> clew.v1.ListRulesResponse
+	15, // 39: clew.v1.SystemService.ListTokens:output_type -> clew.v1.ListTokensResponse
+	18, // 40: clew.v1.SystemService.CreateToken:output_type -> clew.v1.CreateTokenResponse
+	20, // 41: clew.v1.SystemService.RevokeToken:output_type -> clew.v1.RevokeTokenResponse
+	22, // 42: clew.v1.SystemService.ListActions:output_type -> clew.v1.ListActionsResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_clew_v1_system_proto_init() }

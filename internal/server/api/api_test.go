@@ -473,9 +473,22 @@ func TestStatus(t *testing.T) {
 		{Name: "a", LastReceived: now.Add(-time.Hour)}, {Name: "b"}, {Name: "c", LastErrorAt: now, LastError: "refused"}, {Name: "d", LastReceived: now, Gaps: 2},
 	}
 	got, err = w.system.GetStatus(t.Context(), req(&clewv1.GetStatusRequest{}))
-	want := []string{"source a has sent nothing since 2026-11-25T11:00:00Z", "source b has sent nothing yet", "source c fails: refused", "source d has 2 gaps"}
+	want := []string{"source a has sent nothing since 2026-11-25T11:00:00Z", "source c fails: refused", "source d has 2 gaps"}
 	if diff := gocmp.Diff(want, got.Msg.GetProblems()); diff != "" || err != nil || got.Msg.GetHealthy() {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// TestStatusTellsWhatTheLogLost holds that what readers missed is told and is a fault.
+func TestStatusTellsWhatTheLogLost(t *testing.T) {
+	w := newWorld(t, leaked)
+	w.missed, w.lostLog = 3, now
+	got, err := w.system.GetStatus(t.Context(), req(&clewv1.GetStatusRequest{}))
+	if err != nil || got.Msg.GetHealthy() || len(got.Msg.GetProblems()) != 3 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if x := got.Msg.GetWorkers()[0]; x.GetMissed() != 3 || x.GetMissedByHistory() != 4 || !x.GetLogReplaced().AsTime().Equal(now) {
+		t.Errorf("%v", x)
 	}
 }
 

@@ -48,7 +48,7 @@ func (s *Server) sourceOf(m *source.Status) *clewv1.SourceStatus {
 const (
 	sourceLive    = "live"
 	sourceQuiet   = "quiet"   // nothing for quietAfter
-	sourceNever   = "never"   // nothing yet
+	sourceNever   = "never"   // nothing since the start: what was wired up a moment ago is no fault
 	sourceFailing = "failing" // the last that happened was an error
 )
 
@@ -69,6 +69,7 @@ func (s *Server) workerOf(ctx context.Context, w *pipeline.WorkerStatus) *clewv1
 		Cluster: w.Cluster, Position: w.Position, EventTime: at(w.EventTime), Snapshot: at(w.SavedAt),
 		Events: uint64(w.Engine.Events), Flags: uint64(w.Engine.Flags), Late: uint64(w.Engine.Late), Duplicates: uint64(w.Engine.Duplicates),
 		Unreadable: uint64(w.Unreadable), Error: w.Err,
+		Missed: w.Missed, MissedByHistory: w.MissedByHistory, LogReplaced: at(w.Replaced),
 	}
 	n, err := s.cfg.Queue.Backlog(ctx, w.Cluster, w.Position)
 	if out.Backlog = n; err != nil && out.Error == "" {
@@ -90,8 +91,6 @@ func problems(m *clewv1.GetStatusResponse) []string {
 			add("source %s fails: %s", x.GetName(), x.GetLastError())
 		case sourceQuiet:
 			add("source %s has sent nothing since %s", x.GetName(), x.GetLastReceived().AsTime().Format(time.RFC3339))
-		case sourceNever:
-			add("source %s has sent nothing yet", x.GetName())
 		}
 		if x.GetGaps() > 0 {
 			add("source %s has %d gaps", x.GetName(), x.GetGaps())
@@ -100,6 +99,16 @@ func problems(m *clewv1.GetStatusResponse) []string {
 	for _, w := range m.GetWorkers() {
 		if w.GetError() != "" {
 			add("the worker of cluster %s: %s", w.GetCluster(), w.GetError())
+		}
+		if w.GetLogReplaced() != nil {
+			add("the log of cluster %s was replaced, or lost its end, which was found at %s: what stood on it and was not read is lost",
+				w.GetCluster(), w.GetLogReplaced().AsTime().Format(time.RFC3339))
+		}
+		if n := w.GetMissed(); n > 0 {
+			add("%d messages of cluster %s were gone from the log before the engine had them", n, w.GetCluster())
+		}
+		if n := w.GetMissedByHistory(); n > 0 {
+			add("%d messages of cluster %s were gone from the log before the history had them", n, w.GetCluster())
 		}
 	}
 	if h := m.GetHistory(); h.GetError() != "" {
@@ -160,6 +169,9 @@ func (s *Server) CreateToken(ctx context.Context, r *connect.Request[clewv1.Crea
 	m := r.Msg
 	if _, ok := clewv1.Role_name[int32(m.GetRole())]; !ok || m.GetRole() == 0 {
 		return nil, invalid("there is no role %d", m.GetRole())
+	}
+	if m.GetRole() == clewv1.Role_ROLE_SETUP {
+		return nil, invalid("set-up tokens are made by the server alone")
 	}
 	if (m.GetRole() == clewv1.Role_ROLE_INGEST) != (m.GetSource() != "") {
 		return nil, invalid("a source goes with the role ingest, and only with it")

@@ -65,6 +65,8 @@ type world struct {
 	history *history
 	sources []source.Status
 	noted   []string
+	missed  uint64    // by the engine; the history one more
+	lostLog time.Time // when the log was found replaced
 	stop    chan struct{}
 	key     ed25519.PrivateKey
 }
@@ -139,7 +141,11 @@ func (w *world) publish(t *testing.T) {
 
 // Status implements api.Workers.
 func (w *world) Status() []pipeline.WorkerStatus {
-	return []pipeline.WorkerStatus{{Cluster: "prod", Position: 5, Engine: w.engine.Stats()}}
+	s := pipeline.WorkerStatus{Cluster: "prod", Position: 5, Engine: w.engine.Stats(), Missed: w.missed, Replaced: w.lostLog}
+	if w.missed > 0 {
+		s.MissedByHistory = w.missed + 1
+	}
+	return []pipeline.WorkerStatus{s}
 }
 
 // Ask implements api.Workers.

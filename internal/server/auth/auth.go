@@ -51,6 +51,7 @@ type Authenticator struct {
 
 	mu     sync.RWMutex
 	static map[string]Record
+	local  *Record // see Local
 
 	setup sync.Mutex // one redeems at a time
 }
@@ -178,10 +179,7 @@ func (a *Authenticator) lookup(ctx context.Context, id string) (Record, error) {
 const keyPrefix = "token."
 
 func (a *Authenticator) get(ctx context.Context, id string) (Record, error) {
-	a.mu.RLock()
-	r, ok := a.static[id]
-	a.mu.RUnlock()
-	if ok {
+	if r, ok := a.inMemory(id); ok {
 		return r, nil
 	}
 	text, err := a.cfg.KV.Get(ctx, keyPrefix+id)
@@ -191,6 +189,7 @@ func (a *Authenticator) get(ctx context.Context, id string) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: reading token %s: %w", ErrStore, id, err)
 	}
+	var r Record
 	if err := json.Unmarshal(text, &r); err != nil || r.ID != id || r.check() != nil {
 		return Record{}, fmt.Errorf("%w: the record of token %s is broken", ErrStore, id)
 	}
@@ -313,6 +312,9 @@ func (a *Authenticator) List(ctx context.Context) ([]Record, error) {
 	for id := range a.static {
 		ids[id] = true
 	}
+	if a.local != nil {
+		ids[localID] = true
+	}
 	a.mu.RUnlock()
 	var out []Record
 	for id := range ids {
@@ -335,6 +337,9 @@ var idPattern = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 // Revoke ends a token and its sessions at once. The error wraps ErrNotFound when
 // there is none; those of the configuration are revoked there.
 func (a *Authenticator) Revoke(ctx context.Context, id string) error {
+	if id == localID {
+		return a.revokeLocal()
+	}
 	if !idPattern.MatchString(id) {
 		return fmt.Errorf("revoking a token: %w", ErrNotFound)
 	}

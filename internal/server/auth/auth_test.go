@@ -234,13 +234,13 @@ func TestVerificationIsRemembered(t *testing.T) {
 	}
 	// A new hash under the same id makes the old token worthless, remembered or not.
 	stored, _ := w.kv.Get(t.Context(), "token."+rec.ID)
-	_, otherHash, err := auth.Hash("clew_" + rec.ID + "_" + strings.Repeat("b", 32))
+	other, err := auth.RecordOf("clew_"+rec.ID+"_"+strings.Repeat("b", 32), "other", auth.Viewer, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := strings.Index(string(stored), "$argon2id")
 	end := at + strings.IndexByte(string(stored[at:]), '"')
-	w.kv.Put(t.Context(), "token."+rec.ID, []byte(string(stored[:at])+otherHash+string(stored[end:])))
+	w.kv.Put(t.Context(), "token."+rec.ID, []byte(string(stored[:at])+other.Hash+string(stored[end:])))
 	w.want(t, request(token, "192.0.2.1"), auth.ErrDenied)
 }
 
@@ -394,6 +394,36 @@ func (verifier) Verify(_ context.Context, token string) (auth.Principal, error) 
 	return auth.Principal{}, errors.New("not signed by Google")
 }
 
+// TestLocalTokenEndsWithTheServer is a claim of the threat model.
+func TestLocalTokenEndsWithTheServer(t *testing.T) {
+	w := newWorld(auth.Config{})
+	first := w.Local()
+	token := w.Local()
+	w.want(t, request(first, "192.0.2.1"), auth.ErrDenied)
+	if p := w.want(t, request(token, "192.0.2.1"), nil); p.Role != auth.Admin || p.Name != "local operator" {
+		t.Errorf("%+v", p)
+	}
+	if keys, err := w.kv.List(t.Context()); err != nil || len(keys) != 0 {
+		t.Errorf("it is stored: %v, %v", keys, err)
+	}
+	if list, err := w.List(t.Context()); err != nil || len(list) != 1 || list[0].Hash != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if setup, err := w.Begin(t.Context()); setup == "" || err != nil {
+		t.Errorf("it takes the place of the first administrator: %q, %v", setup, err)
+	}
+	if err := w.Revoke(t.Context(), "local"); err != nil {
+		t.Error(err)
+	}
+	w.want(t, request(token, "192.0.2.1"), auth.ErrDenied)
+	if err := w.Revoke(t.Context(), "local"); !errors.Is(err, auth.ErrNotFound) {
+		t.Errorf("revoked twice: %v", err)
+	}
+	if _, err := auth.RecordOf("clew_local_"+strings.Repeat("a", 32), "eve", auth.Viewer, ""); err == nil {
+		t.Error("the configuration may have a token of its id")
+	}
+}
+
 func TestForeignTokens(t *testing.T) {
 	w := newWorld(auth.Config{Foreign: verifier{}})
 	if p := w.want(t, request("a.b.c", "192.0.2.1"), nil); p.Source != "ps" {
@@ -404,13 +434,14 @@ func TestForeignTokens(t *testing.T) {
 
 func TestTokensFile(t *testing.T) {
 	token := "clew_ci_" + strings.Repeat("x", 30)
-	id, hash, err := auth.Hash(token)
+	ci, err := auth.RecordOf(token, "The CI", auth.Viewer, "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	hash := ci.Hash
 	file := filepath.Join(t.TempDir(), "tokens")
 	write := func(text string) { os.WriteFile(file, []byte(text), 0o600) }
-	write("# people\n\nviewer " + id + " " + hash + " The CI\ningest:audit other " + hash + " webhook\n")
+	write("# people\n\n" + ci.Line() + "\ningest:audit other " + hash + " webhook\n")
 	records, err := auth.ReadFile(file)
 	if err != nil || len(records) != 2 || records[0].Name != "The CI" || records[1].Source != "audit" {
 		t.Fatalf("%+v, %v", records, err)
@@ -426,7 +457,7 @@ func TestTokensFile(t *testing.T) {
 	for _, bad := range []string{
 		"viewer", "viewer a b c", "root a " + hash + " n", "setup a " + hash + " n", "viewer A_B " + hash + " n", "ingest a " + hash + " n",
 		"viewer a " + strings.Replace(hash, "m=19456", "m=999999999", 1) + " n", "viewer a " + hash + " n\nviewer a " + hash + " n",
-		"viewer a " + token + " n",
+		"viewer a " + token + " n", "viewer local " + hash + " n", "admin setup " + hash + " n",
 	} {
 		write("# x\n" + bad)
 		if _, err := auth.ReadFile(file); err == nil || !strings.Contains(err.Error(), file+":") || strings.Contains(err.Error(), token) {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -14,8 +15,8 @@ const maxFileTokens = 1000
 //
 //	role id hash name
 //
-// where an ingest role is written ingest:<source>, the hash is what Hash returned,
-// and the name may have spaces. Empty lines and those that begin with # are not
+// where an ingest role is written ingest:<source>, Line writes such a
+// line, and the name may have spaces. Empty lines and those that begin with # are not
 // read. Errors name the line and quote nothing of it.
 func ReadFile(path string) ([]Record, error) {
 	f, err := os.Open(path)
@@ -63,17 +64,14 @@ func parseLine(text string) (Record, error) {
 	if !idPattern.MatchString(r.ID) || r.Role == Setup {
 		return Record{}, fmt.Errorf("no such id or role")
 	}
-	if err := r.check(); err != nil {
-		return Record{}, err
-	}
-	return r, nil
+	return r, errors.Join(reserved(r.ID), r.check())
 }
 
-// Hash returns the id and the hash of a token, as a tokens file has them.
-func Hash(token string) (id, hashed string, err error) {
-	id, secret, err := split(token)
-	if err != nil {
-		return "", "", err
+// Line returns a record as a tokens file has it.
+func (r *Record) Line() string {
+	role := string(r.Role)
+	if r.Source != "" {
+		role += ":" + r.Source
 	}
-	return id, hash(secret), nil
+	return strings.Join([]string{role, r.ID, r.Hash, r.Name}, " ")
 }

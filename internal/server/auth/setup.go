@@ -31,10 +31,12 @@ func (a *Authenticator) Begin(ctx context.Context) (string, error) {
 	return token, err
 }
 
+// hasAdmin reports whether there is an administrator beside the local one, who is
+// always there.
 func (a *Authenticator) hasAdmin(ctx context.Context) (bool, error) {
 	records, err := a.List(ctx)
 	for _, r := range records {
-		if r.Role == Admin && (r.Expires.IsZero() || a.cfg.Now().Before(r.Expires)) {
+		if r.ID != localID && r.Role == Admin && (r.Expires.IsZero() || a.cfg.Now().Before(r.Expires)) {
 			return true, nil
 		}
 	}

@@ -101,6 +101,9 @@ func RecordOf(token, name string, role Role, source string) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
+	if err := reserved(id); err != nil {
+		return Record{}, err
+	}
 	r := Record{ID: id, Name: name, Role: role, Source: source, Hash: hash(secret)}
 	return r, r.check()
 }

@@ -14,7 +14,7 @@ type Scheme uint8
 
 // The schemes.
 const (
-	Bearer    Scheme = iota + 1 // Authorization: Bearer, or Pub/Sub's token in the URL
+	Bearer    Scheme = iota + 1 // Authorization: Bearer
 	Basic                       // Authorization: Basic
 	AccessKey                   // X-Amz-Firehose-Access-Key
 )

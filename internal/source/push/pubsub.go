@@ -13,21 +13,13 @@ import (
 
 // PubSub returns the handler of a Google Pub/Sub push subscription that wraps its
 // payload, as a log sink's LogEntry is. It authenticates the bearer token that
-// Pub/Sub signs (see OIDC), or a plain token that the subscription's URL carries as
-// ?token=. A message that holds nothing known is counted and acknowledged: Pub/Sub
-// would send it again until it expires.
+// Pub/Sub signs (see OIDC); one in the subscription's URL would stand in logs. A
+// message that holds nothing known is counted and acknowledged: Pub/Sub would send it
+// again until it expires.
 //
 // https://cloud.google.com/pubsub/docs/push
 func PubSub(c Config) http.Handler {
-	return newEndpoint(c, protocol{credential: pubsubCredential, read: readPubSub, reply: plainReply})
-}
-
-func pubsubCredential(r *http.Request) (Credential, bool) {
-	if c, ok := authorization(r); ok {
-		return c, true
-	}
-	token := r.URL.Query().Get("token")
-	return Credential{Scheme: Bearer, Secret: token}, token != ""
+	return newEndpoint(c, protocol{credential: authorization, read: readPubSub, reply: plainReply})
 }
 
 func readPubSub(_ *http.Request, body io.Reader, in *intake) error {

@@ -32,22 +32,24 @@ func TestPubSub(t *testing.T) {
 	cfg := config(t, l)
 	h := PubSub(cfg)
 	for _, c := range []struct {
-		name, body, target string
-		status, records    int
+		name, body, token string
+		status, records   int
 	}{
-		{"entry", pubsubBody([]byte(entry)), "/?token=right", 200, 1},
-		{"gzip", pubsubBody(zipped([]byte(entry)).Bytes()), "/?token=right", 200, 1},
-		{"unknown", pubsubBody([]byte("hello")), "/?token=right", 200, 0},
-		{"no data", pubsubBody(nil), "/?token=right", 200, 0},
-		{"wrong token", pubsubBody([]byte(entry)), "/?token=wrong", 401, 0},
-		{"no token", pubsubBody([]byte(entry)), "/", 401, 0},
-		{"no envelope", entry, "/?token=right", 400, 0},
-		{"no JSON", "hello", "/?token=right", 400, 0},
+		{"entry", pubsubBody([]byte(entry)), "right", 200, 1},
+		{"gzip", pubsubBody(zipped([]byte(entry)).Bytes()), "right", 200, 1},
+		{"unknown", pubsubBody([]byte("hello")), "right", 200, 0},
+		{"no data", pubsubBody(nil), "right", 200, 0},
+		{"wrong token", pubsubBody([]byte(entry)), "wrong", 401, 0},
+		{"no token", pubsubBody([]byte(entry)), "", 401, 0},
+		{"no envelope", entry, "right", 400, 0},
+		{"no JSON", "hello", "right", 400, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l.records = nil
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, c.target, strings.NewReader(c.body)))
+			r := httptest.NewRequest(http.MethodPost, "/?token=right", strings.NewReader(c.body)) // of no use there
+			r.Header.Set("Authorization", "Bearer "+c.token)
+			h.ServeHTTP(w, r)
 			if w.Code != c.status || l.count() != c.records {
 				t.Errorf("status %d %s, %d records", w.Code, w.Body, l.count())
 			}

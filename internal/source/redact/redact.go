@@ -7,7 +7,7 @@
 // Secrets are found by where they stand (a Secret's data, a member or variable
 // whose name says secret, behind --password) and by their shape (JWT, PEM, known
 // prefixes, URIs with a password). A secret of no shape in a place of no name is
-// not found.
+// not found, unless a pattern of the installation's own finds it.
 package redact
 
 import (
@@ -16,6 +16,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/clew-sec/clew/internal/source"
@@ -27,22 +29,35 @@ import (
 const minKey = 16
 
 // Redactor finds and replaces secrets. It may be used from several goroutines.
-type Redactor struct{ key []byte }
+type Redactor struct {
+	key      []byte
+	patterns []*regexp.Regexp // the installation's own
+}
 
 // New returns a Redactor whose hashes are keyed with key, at least 16 random bytes
-// that stay the same for an installation and secret for ever.
-func New(key []byte) (*Redactor, error) {
+// that stay the same for an installation and secret for ever. What one of patterns
+// (RE2) matches in a string of a record is taken out too; with patterns every record
+// is looked through, not only those with a word that secrets have beside them.
+func New(key []byte, patterns ...string) (*Redactor, error) {
 	if len(key) < minKey {
 		return nil, errors.New("the key for redaction is shorter than 16 bytes")
 	}
-	return &Redactor{slices.Clone(key)}, nil
+	r := &Redactor{key: slices.Clone(key)}
+	for _, p := range patterns {
+		re, err := regexp.Compile(p)
+		if err != nil {
+			return nil, fmt.Errorf("reading a pattern for redaction: %w", err)
+		}
+		r.patterns = append(r.patterns, re)
+	}
+	return r, nil
 }
 
 // Record returns raw without its secrets: raw itself when there is none, else a
 // new slice. The result is JSON when raw is. raw is not changed.
 func (r *Redactor) Record(raw []byte) []byte {
 	h := hitsOf(raw)
-	if h.none() {
+	if h.none() && len(r.patterns) == 0 {
 		return raw
 	}
 	return r.document(raw, h, false, 0)

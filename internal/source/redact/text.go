@@ -43,7 +43,8 @@ var shaped = []struct {
 
 // text returns s without what has a secret's shape.
 func (r *Redactor) text(s string) (string, bool) {
-	all, out := classes([]byte(s)), s
+	out := r.own(s)
+	all := classes([]byte(out))
 	for _, x := range shaped {
 		if all&x.class != 0 {
 			out = r.group(x.shape, out, func([]string) bool { return true })
@@ -198,8 +199,10 @@ func groups(s string, m []int) []string {
 // exec holds, and parameters whose name says secret. The order of parameters and
 // the spelling of the untouched ones stay.
 func (r *Redactor) uri(s string) (string, bool) {
-	before, query, ok := strings.Cut(s, "?")
+	whole := r.own(s) // a pattern may want the name and the value of a parameter
+	before, query, ok := strings.Cut(whole, "?")
 	before, changed := r.text(before)
+	changed = changed || whole != s
 	if !ok {
 		return before, changed
 	}

@@ -271,7 +271,7 @@ func (w *walker) str(start, end int, key []byte, h hide) {
 		}
 		return
 	}
-	if !w.hits.within(start, end) && !(w.hits.userinfo && hasUserinfo(raw)) && !(w.command && bytes.Contains(raw, []byte("command="))) {
+	if !w.worthALook(start, end) {
 		return
 	}
 	text := unquoted(w.b[start-1 : end+1])
@@ -282,6 +282,12 @@ func (w *walker) str(start, end int, key []byte, h hide) {
 	if out, changed := redact(text); changed {
 		w.replace(start, end, out)
 	}
+}
+
+// worthALook reports whether the text of the string b[start:end] may hold a secret.
+func (w *walker) worthALook(start, end int) bool {
+	return len(w.patterns) > 0 || w.hits.within(start, end) || w.hits.userinfo && hasUserinfo(w.b[start:end]) ||
+		w.command && bytes.Contains(w.b[start:end], []byte("command="))
 }
 
 // hidden replaces a whole string.

@@ -104,6 +104,36 @@ func (s *stream) seek(p Position) (bool, error) {
 	return err == nil, nil
 }
 
+// toEnd goes behind the last whole line of a stream that begins; into the last line
+// when that is too long already.
+func (s *stream) toEnd() error {
+	var offset, end int64 // end is behind the last line break
+	buf := make([]byte, readBytes)
+	for {
+		n, err := s.r.Read(buf)
+		s.head = append(s.head, buf[:min(n, headBytes-len(s.head))]...)
+		offset += int64(n)
+		if i := bytes.LastIndexByte(buf[:n], '\n') + 1; i > 0 {
+			end, s.rest, s.skipping = offset-int64(n-i), bytes.Clone(buf[i:n]), false
+		} else if !s.skipping {
+			s.rest = append(s.rest, buf[:n]...)
+		}
+		if s.skipping = s.skipping || len(s.rest) > file.MaxRecord; s.skipping {
+			end, s.rest = offset, nil
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("reading %q: %w", s.f.Name(), err)
+		}
+	}
+	s.head = s.head[:min(int64(len(s.head)), end)]
+	s.identify()
+	s.pos.Offset = end
+	return nil
+}
+
 func (s *stream) close() { _ = s.f.Close() } // read only
 
 // identify notes what the head says.

@@ -22,14 +22,17 @@ import (
 // DefaultPoll is how often the file is looked at when nothing tells that it changed.
 const DefaultPoll = time.Second
 
-// Config says what to follow. All but Poll are required.
+// Config says what to follow. All but FromEnd and Poll are required.
 type Config struct {
 	Name, Cluster string // of the batches
 	Path          string
 	Sink          source.Sink
 	Meter         *source.Meter
 	Positions     Positions
-	Poll          time.Duration // also the pause after an error; 0: DefaultPoll
+	// FromEnd passes over what the file holds when it is followed for the first time. A
+	// file that comes later is read from its beginning.
+	FromEnd bool
+	Poll    time.Duration // also the pause after an error; 0: DefaultPoll
 }
 
 // Positions keeps where tails are.
@@ -77,6 +80,9 @@ func (t *Tail) Run(ctx context.Context) error {
 		defer func() { _ = changes.Close() }()
 	}
 	defer t.close()
+	if _, err := os.Stat(t.Path); t.known || errors.Is(err, fs.ErrNotExist) {
+		t.FromEnd = false
+	}
 	for ctx.Err() == nil {
 		more, err := t.turn(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -182,7 +188,27 @@ func (t *Tail) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if t.FromEnd {
+		err = t.passOver(ctx, s)
+	}
+	if err != nil {
+		s.close()
+		return err
+	}
 	t.cur, t.pos, t.known = s, s.pos, true
+	return nil
+}
+
+// passOver goes to the end of s and keeps that: what is written from now on is read
+// though the process may end before the first line comes.
+func (t *Tail) passOver(ctx context.Context, s *stream) error {
+	if err := s.toEnd(); err != nil {
+		return err
+	}
+	if err := t.Positions.Save(ctx, t.Name, s.pos); err != nil {
+		return fmt.Errorf("saving the position of %q: %w", t.Name, err)
+	}
+	t.FromEnd = false
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/clew-sec/clew/internal/source"
+	"github.com/clew-sec/clew/internal/source/file"
 )
 
 func line(i int) string {
@@ -87,6 +88,7 @@ type rig struct {
 	*sink
 	positions *memory
 	meter     *source.Meter
+	fromEnd   bool
 	stop      func()
 }
 
@@ -103,7 +105,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	tail := New(Config{Name: "log", Cluster: "prod", Path: r.path, Sink: r.sink, Meter: r.meter, Positions: r.positions, Poll: 5 * time.Millisecond})
+	tail := New(Config{Name: "log", Cluster: "prod", Path: r.path, Sink: r.sink, Meter: r.meter, Positions: r.positions, FromEnd: r.fromEnd, Poll: 5 * time.Millisecond})
 	go func() { done <- tail.Run(ctx) }()
 	r.stop = func() {
 		cancel()
@@ -191,6 +193,58 @@ func TestFollows(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	r.gaps(0)
+}
+
+// TestFromEnd passes over what a file holds at the first start, and nothing after
+// that: not what is written while the process is down, nor a file that comes later.
+func TestFromEnd(t *testing.T) {
+	for _, before := range []int{0, 1, 3, 20} {
+		r := newRig(t)
+		r.fromEnd = true
+		r.lines(0, before)
+		half := line(before)
+		r.write(half[:40])
+		r.start()
+		r.saved(before * len(half))
+		r.stop()
+		r.write(half[40:])
+		r.lines(before+1, before+3)
+		r.start()
+		r.await(want(before, before+3))
+		r.rename("audit.log.1")
+		r.lines(before+3, before+6)
+		r.await(want(before, before+6))
+		r.gaps(0)
+	}
+	r := newRig(t)
+	r.fromEnd = true
+	r.start()
+	r.told("audit.log")
+	r.lines(0, 5)
+	r.await(want(0, 5))
+}
+
+// TestFromEndInsideALongLine passes over a line that is too long to be a record.
+func TestFromEndInsideALongLine(t *testing.T) {
+	r := newRig(t)
+	r.fromEnd = true
+	r.write(line(0) + strings.Repeat("x", file.MaxRecord+10))
+	r.start()
+	r.saved(len(line(0)) + file.MaxRecord + 10)
+	r.write("xxx\n" + line(1))
+	r.await(want(1, 2))
+}
+
+// saved waits until the position is offset.
+func (r *rig) saved(offset int) {
+	r.t.Helper()
+	for range 1000 {
+		if p, ok, _ := r.positions.Load(context.Background(), "log"); ok && p.Offset == int64(offset) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.t.Fatalf("no position %d: %+v", offset, r.positions.saved)
 }
 
 func TestRenamedAndCreated(t *testing.T) {
