@@ -123,7 +123,11 @@ func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, ar
 	}
 	if around > 0 {
 		for _, u := range t.Flagged {
-			if err := s.collect(ctx, EventQuery{Filter: filter(u.ID.String(), around), Limit: 1000, Raw: true}, got); err != nil {
+			f, err := s.named(ctx, filter(u.ID.String(), around))
+			if err != nil {
+				return nil, err
+			}
+			if err := s.collect(ctx, EventQuery{Filter: f, Limit: 1000, Raw: true}, got); err != nil {
 				return nil, err
 			}
 		}
@@ -170,7 +174,11 @@ func (s *Server) SearchEvents(ctx context.Context, r *connect.Request[clewv1.Sea
 	if err = errors.Join(err, checkEvents(r.Msg.GetFilter()), line("page_token", r.Msg.GetPageToken())); err != nil {
 		return nil, err
 	}
-	page, err := s.cfg.History.Search(ctx, EventQuery{Filter: r.Msg.GetFilter(), Limit: n, Cursor: r.Msg.GetPageToken()})
+	filter, err := s.named(ctx, r.Msg.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.cfg.History.Search(ctx, EventQuery{Filter: filter, Limit: n, Cursor: r.Msg.GetPageToken()})
 	if err != nil {
 		return nil, err
 	}
