@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -139,10 +140,8 @@ func (c *traceCommand) runList(cmd *cobra.Command, limit int, order string) erro
 	if more {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "clew: %d of %d traces; --limit 0 for all\n", len(traces), total)
 	}
-	for _, x := range traces {
-		if open(x) {
-			return ErrFindings
-		}
+	if slices.ContainsFunc(traces, open) {
+		return ErrFindings
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ type restarting struct {
 }
 
 // WatchTraces implements clewv1connect.TraceServiceHandler.
-func (s *restarting) WatchTraces(_ context.Context, r *connect.Request[clewv1.WatchTracesRequest], out *connect.ServerStream[clewv1.WatchTracesResponse]) error {
+func (s *restarting) WatchTraces(_ context.Context, _ *connect.Request[clewv1.WatchTracesRequest], out *connect.ServerStream[clewv1.WatchTracesResponse]) error {
 	n := int(s.streams.Add(1)) - 1
 	if n >= len(s.scripts) {
 		s.done()
