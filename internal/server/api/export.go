@@ -54,15 +54,13 @@ func (s *Server) export(ctx context.Context, m *clewv1.ExportTraceRequest) ([]by
 		return nil, err
 	}
 	s.cfg.Note(ctx, known.GetId())
-	x, err := s.extract(ctx, known)
+	e, err := s.evidenceOf(ctx, known, around)
 	if err != nil {
 		return nil, err
 	}
-	if x.archive.Records, err = s.records(ctx, known.GetCluster(), &x.trace, around); err != nil {
-		return nil, err
-	}
+	e.Archive.Records = e.raw()
 	var b bytes.Buffer
-	if err := archive.Write(&b, &x.archive, s.cfg.Key); err != nil {
+	if err := archive.Write(&b, &e.Archive, s.cfg.Key); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
@@ -97,7 +95,7 @@ func (s *Server) extract(ctx context.Context, known *clewv1.Trace) (*extract, er
 		return nil, err
 	}
 	if !found {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the trace is past the memory of its worker and cannot be scored again; get it instead"))
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the trace never alerted and is past the memory of its worker: it cannot be scored again; get it instead"))
 	}
 	t := &x.archive.Trace
 	x.archive.State = state.Bytes()
@@ -106,8 +104,8 @@ func (s *Server) extract(ctx context.Context, known *clewv1.Trace) (*extract, er
 }
 
 // records returns the records that a trace rests on, and those of its flagged units
-// around it, oldest first. Those that the history no longer has are left out.
-func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, around time.Duration) ([][]byte, error) {
+// around it, by id. Those that the history no longer has are left out.
+func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, around time.Duration) (map[string]*clewv1.Event, error) {
 	ids, first, last := archive.Evidence(t)
 	got := map[string]*clewv1.Event{}
 	filter := func(entity string, margin time.Duration) *clewv1.EventFilter {
@@ -132,7 +130,7 @@ func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, ar
 			}
 		}
 	}
-	return oldestFirst(got), nil
+	return got, nil
 }
 
 // collect takes all pages of a search, as far as there is room.
@@ -150,22 +148,6 @@ func (s *Server) collect(ctx context.Context, q EventQuery, into map[string]*cle
 		}
 	}
 	return nil
-}
-
-func oldestFirst(events map[string]*clewv1.Event) [][]byte {
-	var list []*clewv1.Event
-	for _, e := range events {
-		if len(e.GetRaw()) > 0 {
-			list = append(list, e)
-		}
-	}
-	byName(list, (*clewv1.Event).GetId)
-	slices.SortStableFunc(list, func(a, b *clewv1.Event) int { return a.GetTime().AsTime().Compare(b.GetTime().AsTime()) })
-	out := make([][]byte, len(list))
-	for i, e := range list {
-		out[i] = e.GetRaw()
-	}
-	return out
 }
 
 // SearchEvents implements EventService.
