@@ -24,11 +24,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	clewv1 "github.com/clew-sec/clew/api/clew/v1"
-	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/report/archive"
 	"github.com/clew-sec/clew/internal/server/api"
 	"github.com/clew-sec/clew/internal/source"
-	"github.com/clew-sec/clew/internal/store/state"
 )
 
 var rewrite = flag.Bool("rewrite", false, "rewrite golden files from what the code does now")
@@ -342,58 +340,6 @@ func TestExportCarriesTheRecords(t *testing.T) {
 	}
 }
 
-// TestExportPastRetention: the evidence of an alert outlives the worker's memory and
-// the history, and is removed with the trace.
-func TestExportPastRetention(t *testing.T) {
-	w := newWorld(t, leaked)
-	one := w.firstTrace(t)
-	w.history.events = []*clewv1.Event{{Id: one.GetFlags()[0].GetEvent().GetId(), Raw: []byte(`{"n":1}`), Time: timestamppb.New(now)}}
-	stray, gone := strings.Repeat("7", 32), strings.Repeat("8", 32)
-	if err := w.evidence.Save(t.Context(), gone, []byte("of a trace that went while the server was down")); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	kept := make(chan error, 1)
-	go func() { kept <- api.KeepEvidence(ctx, w.config) }()
-	within(t, func() bool { b, _ := w.evidence.Load(ctx, one.GetId()); return b != nil })
-	stop()
-	if err := <-kept; err != nil {
-		t.Fatal(err)
-	}
-	w.engine = engine.New(engine.Config{}, compiled(t), nil)
-	w.history.events = nil
-	a := w.export(t, one.GetId())
-	again, err := a.Restore()
-	if err != nil || again.Score != a.Manifest.Score || a.Manifest.Score.Float() != one.GetScore() {
-		t.Errorf("score %v, exported %v, was %v (%v)", again.Score, a.Manifest.Score, one.GetScore(), err)
-	}
-	if len(a.Records) != 1 || string(a.Records[0]) != `{"n":1}` {
-		t.Errorf("records %q", a.Records)
-	}
-	ctx, stop = context.WithCancel(t.Context())
-	defer stop()
-	go func() { kept <- api.KeepEvidence(ctx, w.config) }() // a restart: what is saved stays
-	if err := w.state.Put(t.Context(), []state.Found{{Trace: &clewv1.Trace{Id: stray, Alert: true, MergedFrom: []string{one.GetId()}}}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	within(t, func() bool { b, _ := w.evidence.Load(ctx, one.GetId()); return b == nil })
-	within(t, func() bool { b, _ := w.evidence.Load(ctx, gone); return b == nil })
-	stop()
-	if err := <-kept; err != nil {
-		t.Error(err)
-	}
-}
-
-// within waits until ok, 30 seconds at most.
-func within(t *testing.T, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it did not happen")
-		}
-	}
-}
-
 func TestWatch(t *testing.T) {
 	w := newWorld(t, leaked)
 	one := w.firstTrace(t)
@@ -444,53 +390,6 @@ func TestEntity(t *testing.T) {
 	if found == 0 {
 		t.Error("no link in the recording")
 	}
-}
-
-// TestEventsOfAnEntity: the units of a trace are searched for as the history knows
-// them, as long as a worker remembers them and after that.
-func TestEventsOfAnEntity(t *testing.T) {
-	w := newWorld(t, leaked)
-	sessions := 0
-	for _, x := range w.engine.Traces() {
-		stored, ok := w.state.Get(x.ID.String())
-		if !ok {
-			continue
-		}
-		for _, u := range stored.GetUnits() {
-			if _, err := w.events.GetEntity(t.Context(), req(&clewv1.GetEntityRequest{Id: u.GetId()})); err != nil {
-				t.Errorf("unit %v: %v", u, err)
-			}
-			if u.GetActor() == "" {
-				continue
-			}
-			sessions++
-			if back, err := w.events.GetEntity(t.Context(), req(&clewv1.GetEntityRequest{Id: u.GetActor()})); err != nil || back.Msg.GetEntity().GetKind() != "session" {
-				t.Errorf("actor %s: %v, %v", u.GetActor(), back, err)
-			}
-			live := w.searched(t, u.GetId())
-			if live.GetEntity() != u.GetActor() || !live.GetSince().AsTime().Equal(u.GetSince().AsTime()) || live.GetUntil().AsTime().Before(u.GetSince().AsTime()) {
-				t.Errorf("unit %v is searched for as %v", u, live)
-			}
-		}
-	}
-	if sessions == 0 {
-		t.Fatal("no session in the recording")
-	}
-	one := w.firstTrace(t).GetUnits()[0]
-	w.engine = engine.New(engine.Config{}, compiled(t), nil) // what the worker knew is gone
-	past := w.searched(t, one.GetId())
-	if past.GetEntity() != one.GetActor() || !past.GetSince().AsTime().Equal(one.GetSince().AsTime()) || past.GetUntil() != nil {
-		t.Errorf("past the worker's memory unit %v is searched for as %v", one, past)
-	}
-}
-
-// searched returns the filter that the history is asked with for an entity.
-func (w *world) searched(t *testing.T, entity string) *clewv1.EventFilter {
-	t.Helper()
-	if _, err := w.events.SearchEvents(t.Context(), req(&clewv1.SearchEventsRequest{Filter: &clewv1.EventFilter{Entity: entity}})); err != nil {
-		t.Fatal(err)
-	}
-	return w.history.asked[len(w.history.asked)-1].Filter
 }
 
 func coverage(t *testing.T, w *world) map[string]*clewv1.Technique {
