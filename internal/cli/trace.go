@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -90,7 +90,7 @@ func (c *traceCommand) list() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List traces, highest score first",
-		Long:  "List traces.\nExit code 0: no alert among them, 1: at least one, 2: usage or error.",
+		Long:  "List traces.\nExit code 0: no open alert among them, 1: at least one, 2: usage or error. An alert is\nopen while its state is new or incident; triaged and benign ones do not count.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.runList(cmd, limit, order)
@@ -140,12 +140,16 @@ func (c *traceCommand) runList(cmd *cobra.Command, limit int, order string) erro
 	if more {
 		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "clew: %d of %d traces; --limit 0 for all\n", len(traces), total)
 	}
-	for _, x := range traces {
-		if x.Alert {
-			return ErrFindings
-		}
+	if slices.ContainsFunc(traces, open) {
+		return ErrFindings
 	}
 	return nil
+}
+
+// open reports whether an alert still waits for somebody, or is an incident.
+func open(x *clewv1.Trace) bool {
+	s := x.GetTriage().GetState()
+	return x.Alert && s != clewv1.TriageState_TRIAGE_STATE_TRIAGED && s != clewv1.TriageState_TRIAGE_STATE_BENIGN
 }
 
 func traceRow(x *clewv1.Trace) []string {
@@ -198,69 +202,4 @@ func (c *traceCommand) get(ctx context.Context, id string) (x *clewv1.Trace, don
 		return nil, nil, err
 	}
 	return resp.Msg.Trace, api.Close, nil
-}
-
-func (c *traceCommand) watch() *cobra.Command {
-	changesOnly := false
-	cmd := &cobra.Command{
-		Use:   "watch",
-		Short: "Print traces as they are, then each change, until interrupted",
-		Long: `Print a line for every trace that matches as it is, then one for each change, until
-interrupted. -o json and jsonl print whole traces, one a line.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runWatch(cmd, changesOnly) },
-	}
-	c.filter.register(cmd)
-	cmd.Flags().BoolVar(&changesOnly, "changes-only", false, "not what is there already")
-	return cmd
-}
-
-func (c *traceCommand) runWatch(cmd *cobra.Command, changesOnly bool) error {
-	filter, err := c.wanted()
-	if err != nil {
-		return err
-	}
-	api, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	req := &clewv1.WatchTracesRequest{Filter: filter, ChangesOnly: changesOnly}
-	s, err := api.Traces.WatchTraces(cmd.Context(), connect.NewRequest(req))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = s.Close() }()
-	for s.Receive() {
-		if err := c.change(cmd.OutOrStdout(), s.Msg()); err != nil {
-			return err
-		}
-	}
-	if cmd.Context().Err() != nil {
-		return nil // interrupted: the ordinary end
-	}
-	if err := s.Err(); err != nil {
-		return err
-	}
-	return errors.New("the server ended the stream")
-}
-
-// change writes one message of a watch.
-func (c *traceCommand) change(w io.Writer, m *clewv1.WatchTracesResponse) error {
-	if c.output != "table" {
-		text, err := marshal(m, false)
-		if err != nil {
-			return err
-		}
-		return writeText(w, string(text)+"\n")
-	}
-	x := m.Trace
-	if x == nil {
-		return writeText(w, fmt.Sprintf("gone   %s\n", clean(m.Removed)))
-	}
-	last := ""
-	if n := len(x.Flags); n > 0 {
-		last = x.Flags[n-1].Message
-	}
-	return writeText(w, fmt.Sprintf("%s  %5s  %s  %s  %s  %s\n", alertMark(x), score(x.Score), clean(x.Id), moment(x.Last), clean(strings.Join(x.Actors, ", ")), clean(last)))
 }

@@ -15,7 +15,7 @@ func writeTrace(b *strings.Builder, x *clewv1.Trace) {
 	fmt.Fprintf(b, "  id %s  fingerprint %s  cluster %s\n", clean(x.Id), clean(x.Fingerprint), clean(x.Cluster))
 	fmt.Fprintf(b, "  %s\n", clean(strings.Join(x.Tactics, " → ")))
 	for _, u := range x.Units {
-		fmt.Fprintf(b, "  %s = %s\n", clean(u.Name), unitName(u))
+		fmt.Fprintf(b, "  %s = %s  entity %s\n", clean(u.Name), unitName(u), clean(u.Id))
 	}
 	b.WriteByte('\n')
 	links := x.Links

@@ -68,17 +68,18 @@ type daemon struct {
 	Options
 	stops []func(context.Context) error // run from the last to the first
 
-	log     *bus.Log
-	state   *state.Store
-	history *parquet.Store
-	live    *pipeline.Live
-	sources *sources
-	auth    *auth.Authenticator
-	trail   trail
-	cert    *cert.Keeper
-	server  *server.Server
-	signing ed25519.PrivateKey
-	started time.Time
+	log      *bus.Log
+	state    *state.Store
+	history  *parquet.Store
+	live     *pipeline.Live
+	evidence *bus.Objects
+	sources  *sources
+	auth     *auth.Authenticator
+	trail    trail
+	cert     *cert.Keeper
+	server   *server.Server
+	signing  ed25519.PrivateKey
+	started  time.Time
 
 	suppressions chan []trace.Suppression // the latest, for suppress
 	blind        atomic.Pointer[map[string]string]
@@ -258,6 +259,9 @@ func (d *daemon) openLive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.evidence, err = d.log.Objects(ctx, "evidence"); err != nil {
+		return err
+	}
 	d.live, err = pipeline.StartLive(ctx, pipeline.LiveConfig{
 		Log: d.log, Rules: d.Rules, Engine: engine.Config{Window: time.Duration(d.Config.Engine.Window)},
 		Traces: api.Publisher{Traces: d.state}, Snapshots: snapshots{objects}, SnapshotEvery: time.Duration(d.Config.Engine.SnapshotInterval),
@@ -406,7 +410,13 @@ func (d *daemon) openServer(context.Context) error {
 	})
 	d.server.Mount("POST /v1/sources/{source}", auth.Ingest, d.sources)
 	d.server.Mount("GET /api/openapi.json", auth.Public, api.OpenAPI())
-	for _, r := range api.New(d.apiConfig()) {
+	cfg := d.apiConfig()
+	d.background(func(ctx context.Context) {
+		if err := api.KeepEvidence(ctx, cfg); err != nil {
+			d.Log.Error("the evidence of traces is not kept", "error", err)
+		}
+	})
+	for _, r := range api.New(cfg) {
 		d.server.Mount(r.Procedure, roleOf(r.Role), r.Handler)
 	}
 	d.server.Metrics().MustRegister(newCollector(d))
@@ -420,7 +430,7 @@ func (d *daemon) apiConfig() api.Config {
 	}
 	return api.Config{
 		Version: d.Version, Started: d.started, Now: time.Now, Log: d.Log,
-		Traces: d.state, Workers: workers{d.live}, History: history{d.history}, Queue: queue{d.log, kind, most},
+		Traces: d.state, Evidence: evidence{d.evidence}, Workers: workers{d.live}, History: history{d.history}, Queue: queue{d.log, kind, most},
 		Sources: d.sources.statuses, Rules: d.Rules, Matrix: d.Matrix, Tokens: tokenDesk{d.auth}, Trail: actions{d.trail},
 		Key: d.signing, Blind: d.blindTo,
 		Who: func(ctx context.Context) string {

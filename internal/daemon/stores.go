@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,6 +101,42 @@ func (s snapshots) LoadSnapshot(ctx context.Context, cluster string) (io.ReadClo
 		return nil, nil
 	}
 	return r, err
+}
+
+// evidence keeps what alerts rest on as objects, one a trace.
+type evidence struct{ objects *bus.Objects }
+
+// Load implements api.Evidence.
+func (e evidence) Load(ctx context.Context, id string) ([]byte, error) {
+	r, err := e.objects.Get(ctx, id)
+	if errors.Is(err, bus.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(r)
+	return b, errors.Join(err, r.Close())
+}
+
+// Save implements api.Evidence.
+func (e evidence) Save(ctx context.Context, id string, b []byte) error {
+	return e.objects.Put(ctx, id, bytes.NewReader(b))
+}
+
+// Delete implements api.Evidence.
+func (e evidence) Delete(ctx context.Context, id string) error {
+	return e.objects.Delete(ctx, id)
+}
+
+// List implements api.Evidence.
+func (e evidence) List(ctx context.Context) ([]string, error) {
+	objects, err := e.objects.List(ctx)
+	ids := make([]string, len(objects))
+	for i := range objects {
+		ids[i] = objects[i].Name
+	}
+	return ids, err
 }
 
 // positions keeps where followed files stand, and what the history's positions count.

@@ -245,6 +245,9 @@ func (x *Engine) TraceID(unit event.ID) (trace.TraceID, bool) {
 // Describe says whose a unit is, "" when that is not known.
 func (x *Engine) Describe(unit event.ID) string { return x.graph.Describe(unit) }
 
+// Session is graph.Graph.Session.
+func (x *Engine) Session(id event.ID) (graph.Span, bool) { return x.graph.Session(id) }
+
 // Stats returns the counters so far. Its slices belong to the engine.
 func (x *Engine) Stats() Stats {
 	s := x.stats

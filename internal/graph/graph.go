@@ -73,6 +73,7 @@ type Graph struct {
 	names *event.Interner
 
 	sessions recent[event.ID, *session] // by Base
+	spans    recent[event.ID, Span]     // by session
 	origins  recent[event.ID, origin]   // by credential key: how it came to be
 	readers  recent[event.ID, []origin] // by secret, by namespace, and cluster-wide
 	byCred   recent[event.ID, []peer]
@@ -99,7 +100,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 	n, ttl := cfg.MaxSessions, cfg.TTL
 	return &Graph{
 		inv: inv, table: NewTable(TableConfig{Max: cfg.MaxEntities}), names: event.NewInterner(),
-		sessions: newRecent[event.ID, *session](n, time.Duration(sessionIdleNanos)), origins: newRecent[event.ID, origin](n, ttl),
+		sessions: newRecent[event.ID, *session](n, time.Duration(sessionIdleNanos)), spans: newRecent[event.ID, Span](n, ttl), origins: newRecent[event.ID, origin](n, ttl),
 		readers: newRecent[event.ID, []origin](n/2, ttl), byCred: newRecent[event.ID, []peer](n, ttl),
 		accounts: newRecent[event.ID, []event.ID](n/8, ttl), fetched: newRecent[event.ID, origin](n/8, ttl), access: newRecent[event.ID, origin](n/8, ttl),
 		charts: newRecent[event.ID, bool](n/8, ttl), weighty: newRecent[event.ID, bool](n/8, ttl),
@@ -110,6 +111,7 @@ func New(cfg Config, inv *inventory.Inventory) *Graph {
 // expire forgets what was not used for long.
 func (g *Graph) expire(now int64) {
 	g.sessions.expire(now)
+	g.spans.expire(now)
 	g.origins.expire(now)
 	g.readers.expire(now)
 	g.byCred.expire(now)

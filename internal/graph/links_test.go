@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,26 @@ func (s *story) event(t *testing.T, line string, n int) {
 	s.inv.Observe(e)
 	step := s.graph.Observe(e)
 	s.write(at, e, step)
+	s.named(t, e, step.Unit)
+}
+
+// named holds what an event names itself against what the graph made of it: whoever
+// has an entity of the graph finds its events by it, and the other way round.
+func (s *story) named(t *testing.T, e *event.Event, unit event.ID) {
+	t.Helper()
+	var h event.Hasher
+	ids := graph.AppendNamed(nil, &h, e)
+	span, ok := s.graph.Session(e.Session)
+	if !ok || !slices.Contains(ids, span.Actor) || e.Time < span.First || e.Time > span.Last {
+		t.Errorf("event of %s at %d: session %v, %v is not among %v", e.Actor.Name, e.Time, span, ok, ids)
+	}
+	if back, ok := s.graph.Thing(span.Actor); !ok || back.ID != e.Session {
+		t.Errorf("actor of %s leads to %v, want session %v", e.Actor.Name, back, e.Session)
+	}
+	own := unit == e.Session || e.Facts.Actor.System || e.Facts.Actor.Controller || e.Actor.Kind == event.ActorNode
+	if !own && e.Actor.PodName != "" && !slices.Contains(ids, unit) {
+		t.Errorf("pod %s of %s is not among %v", unit, e.Actor.Name, ids)
+	}
 }
 
 func (s *story) write(at string, e *event.Event, step graph.Step) {

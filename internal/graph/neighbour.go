@@ -14,9 +14,13 @@ type Thing struct {
 
 var kindNames = [...]string{kindSession: "session", kindPod: "pod", kindObject: "object"}
 
-// Thing returns an entity, false when it is not known. To look changes nothing: no
-// entity is kept longer because somebody looked.
+// Thing returns an entity, false when it is not known. An actor or credential is the
+// latest of its sessions. To look changes nothing: no entity is kept longer because
+// somebody looked.
 func (g *Graph) Thing(id event.ID) (Thing, bool) {
+	if s, ok := g.latest(id); ok {
+		id = s
+	}
 	who, named := g.who.peek(id)
 	ref, ok := g.table.Get(id)
 	if !ok {

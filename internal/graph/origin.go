@@ -18,11 +18,7 @@ const (
 )
 
 func (g *Graph) key(parts ...string) event.ID {
-	g.hash.Reset()
-	for _, p := range parts {
-		g.hash.Str(p)
-	}
-	return g.hash.Sum()
+	return keyOf(&g.hash, parts...)
 }
 
 // linkOrigin links a new session to whatever brought its credential about.

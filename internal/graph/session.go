@@ -56,49 +56,24 @@ type lineage struct {
 
 // Identify sets e.Session. It must run before any other stage sees e.
 func (g *Graph) Identify(e *event.Event) {
-	cred := g.credentialKey(&e.Actor)
+	cred := credentialKey(&g.hash, &e.Actor)
 	if a := &e.Actor; a.Impersonated != "" && g.inv.Proxy(a.Name) {
-		cred = g.key("proxied", a.Name, a.Impersonated)
+		cred = proxiedKey(&g.hash, a)
 	}
 	net := g.inv.Network(e.Actor.IP)
-	base := g.sessionBase(cred, net)
+	base := actorKey(&g.hash, cred, net)
 	s, ok := g.sessions.get(base)
 	if !ok || e.Time-s.Last > sessionIdleNanos {
+		if ok {
+			g.spans.put(s.Key, Span{Actor: base, First: s.First, Last: s.Last})
+		}
 		s = &session{Key: g.sessionKey(base, e.Time), Base: base, Cred: cred, First: e.Time, Last: e.Time, Net: net, User: g.keep(e.Actor.Name)}
 		g.sessions.put(base, s)
+		g.spans.put(s.Key, Span{Actor: base, First: s.First})
 	}
 	s.Last = max(s.Last, e.Time)
 	e.Session = s.Key
 	g.current = s
-}
-
-// credentialKey names the credential exactly where the log tells it, else the
-// principal. A cloud key behind a Kubernetes request is the cloud's own key, so
-// both planes meet in it.
-func (g *Graph) credentialKey(a *event.Actor) event.ID {
-	g.hash.Reset()
-	switch {
-	case a.Credential != "":
-		g.hash.Str(a.Credential)
-	case a.AccessKey != "":
-		g.hash.Str("aws:" + a.AccessKey)
-	case a.PodUID != "":
-		g.hash.Str("pod")
-		g.hash.Str(a.PodUID)
-	case a.Kind == event.ActorUnauthenticated || a.Kind == event.ActorAnonymous:
-		g.hash.Str("anonymous")
-	default:
-		g.hash.Str("user")
-		g.hash.Str(a.Name)
-	}
-	return g.hash.Sum()
-}
-
-func (g *Graph) sessionBase(cred event.ID, net inventory.Network) event.ID {
-	g.hash.Reset()
-	g.hash.ID(cred)
-	g.hash.ID(net.Prefix().Addr().As16())
-	return g.hash.Sum()
 }
 
 func (g *Graph) sessionKey(base event.ID, start int64) event.ID {

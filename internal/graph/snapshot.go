@@ -23,12 +23,13 @@ type state struct {
 	Acts     recent[event.ID, []Link]
 	Policies []policy
 	Swept    int64
+	Spans    recent[event.ID, Span]
 }
 
 // Snapshot writes the whole state of g: a Graph restored from it goes on as g
 // would.
 func (g *Graph) Snapshot(w io.Writer) error {
-	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.acts, g.policies, g.swept}
+	s := state{g.sessions, g.origins, g.readers, g.byCred, g.accounts, g.fetched, g.access, g.charts, g.weighty, g.who, g.acts, g.policies, g.swept, g.spans}
 	if err := gob.NewEncoder(w).Encode(s); err != nil {
 		return fmt.Errorf("writing sessions and origins: %w", err)
 	}
@@ -49,6 +50,7 @@ func (g *Graph) Restore(r io.Reader) error {
 		return fmt.Errorf("reading the entity table: %w", err)
 	}
 	g.sessions.restore(s.Sessions)
+	g.spans.restore(s.Spans)
 	g.origins.restore(s.Origins)
 	g.readers.restore(s.Readers)
 	g.byCred.restore(s.ByCred)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/clew-sec/clew/internal/engine"
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 	"github.com/clew-sec/clew/internal/rule"
 	"github.com/clew-sec/clew/internal/trace"
 )
@@ -89,6 +90,9 @@ func (c *Collector) Close() error { return c.spool.close() }
 type Units interface {
 	// Describe returns user and address, "" when they are not known.
 	Describe(unit event.ID) string
+	// Session returns when an identity session was at work, false when the unit is
+	// none or that is forgotten.
+	Session(unit event.ID) (graph.Span, bool)
 }
 
 // Describe returns the traces as output writes them, in the order given.

@@ -65,6 +65,9 @@ type Unit struct {
 	Object string `json:"object,omitempty"`
 
 	Fingerprint event.ID `json:"fingerprint,omitzero"` // shape, for a suppression of its flags
+
+	ID      event.ID   `json:"-"` // the entity
+	Session graph.Span `json:"-"` // zero when it is no identity session
 }
 
 // Link is a cause that joins two units.
@@ -108,6 +111,7 @@ func (d *describer) newTrace(t trace.Trace, units Units) (Trace, error) {
 		return out, err
 	}
 	out.nameThrough(t.Links, names, units)
+	out.identify(names, units)
 	for _, l := range t.Links {
 		out.Links = append(out.Links, Link{
 			From: names[l.From], To: names[l.To], Type: l.Type.String(), Grade: l.Grade, Label: clean(l.Label), First: formatTime(l.First),
@@ -169,6 +173,17 @@ func newTraceFlag(k *trace.Kind, n int, names map[trace.UnitID]string, flag flag
 	out.Title, out.Message, out.File, out.Line, out.Event, out.Entity = f.Title, f.Message, f.File, f.Line, f.Event, f.Entity
 	out.Unit, out.First, out.firstNanos = names[e.Unit], formatTime(e.Time), e.Time
 	return out, nil
+}
+
+// identify says which entities the units are.
+func (t *Trace) identify(names map[trace.UnitID]string, units Units) {
+	for id, name := range names {
+		u := &t.Units[slices.IndexFunc(t.Units, func(u Unit) bool { return u.Name == name })]
+		u.ID = id
+		if units != nil {
+			u.Session, _ = units.Session(id)
+		}
+	}
 }
 
 // nameThrough adds the units without flags that links lead through, named by

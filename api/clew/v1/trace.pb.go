@@ -692,6 +692,9 @@ type Unit struct {
 	Pod           string                 `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`
 	Object        string                 `protobuf:"bytes,5,opt,name=object,proto3" json:"object,omitempty"` // names a unit without flags that a link leads through
 	Fingerprint   string                 `protobuf:"bytes,6,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Id            string                 `protobuf:"bytes,7,opt,name=id,proto3" json:"id,omitempty"`       // entity: 32 hex digits, for GetEntity and SearchEvents
+	Actor         string                 `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"` // entity of the credential in its network that began it; empty without flags
+	Since         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"` // when the identity session began; empty for a workload
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -766,6 +769,27 @@ func (x *Unit) GetFingerprint() string {
 		return x.Fingerprint
 	}
 	return ""
+}
+
+func (x *Unit) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Unit) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Unit) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
 }
 
 // Link is a cause that joins two units.
@@ -1369,10 +1393,14 @@ func (x *WatchTracesRequest) GetChangesOnly() bool {
 }
 
 type WatchTracesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Trace         *Trace                 `protobuf:"bytes,1,opt,name=trace,proto3" json:"trace,omitempty"`      // flags, units and links included
-	Initial       bool                   `protobuf:"varint,2,opt,name=initial,proto3" json:"initial,omitempty"` // it was there before the call
-	Removed       string                 `protobuf:"bytes,3,opt,name=removed,proto3" json:"removed,omitempty"`  // id of a trace that is gone: merged or past its retention
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Trace   *Trace                 `protobuf:"bytes,1,opt,name=trace,proto3" json:"trace,omitempty"`      // flags, units and links included
+	Initial bool                   `protobuf:"varint,2,opt,name=initial,proto3" json:"initial,omitempty"` // it was there before the call
+	Removed string                 `protobuf:"bytes,3,opt,name=removed,proto3" json:"removed,omitempty"`  // id of a trace that is gone: merged or past its retention
+	// Another revision of a trace is another state of it or of its triage; it is the
+	// same after a restart of the server.
+	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Synced        bool   `protobuf:"varint,5,opt,name=synced,proto3" json:"synced,omitempty"` // all that was there is told: the message says nothing else
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1426,6 +1454,20 @@ func (x *WatchTracesResponse) GetRemoved() string {
 		return x.Removed
 	}
 	return ""
+}
+
+func (x *WatchTracesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *WatchTracesResponse) GetSynced() bool {
+	if x != nil {
+		return x.Synced
+	}
+	return false
 }
 
 type TriageRequest struct {
@@ -2228,14 +2270,17 @@ const file_clew_v1_trace_proto_rawDesc = "" +
 	"\x06action\x18\n" +
 	" \x01(\tR\x06action\x12\x18\n" +
 	"\aoutcome\x18\v \x01(\tR\aoutcome\x12\x19\n" +
-	"\baudit_id\x18\f \x01(\tR\aauditId\"\x97\x01\n" +
+	"\baudit_id\x18\f \x01(\tR\aauditId\"\xef\x01\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x1b\n" +
 	"\tsource_ip\x18\x03 \x01(\tR\bsourceIp\x12\x10\n" +
 	"\x03pod\x18\x04 \x01(\tR\x03pod\x12\x16\n" +
 	"\x06object\x18\x05 \x01(\tR\x06object\x12 \n" +
-	"\vfingerprint\x18\x06 \x01(\tR\vfingerprint\"\x9c\x01\n" +
+	"\vfingerprint\x18\x06 \x01(\tR\vfingerprint\x12\x0e\n" +
+	"\x02id\x18\a \x01(\tR\x02id\x12\x14\n" +
+	"\x05actor\x18\b \x01(\tR\x05actor\x120\n" +
+	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9c\x01\n" +
 	"\x04Link\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x12\n" +
@@ -2282,11 +2327,13 @@ const file_clew_v1_trace_proto_rawDesc = "" +
 	"\x05trace\x18\x01 \x01(\v2\x0e.clew.v1.TraceR\x05trace\"e\n" +
 	"\x12WatchTracesRequest\x12,\n" +
 	"\x06filter\x18\x01 \x01(\v2\x14.clew.v1.TraceFilterR\x06filter\x12!\n" +
-	"\fchanges_only\x18\x02 \x01(\bR\vchangesOnly\"o\n" +
+	"\fchanges_only\x18\x02 \x01(\bR\vchangesOnly\"\xa3\x01\n" +
 	"\x13WatchTracesResponse\x12$\n" +
 	"\x05trace\x18\x01 \x01(\v2\x0e.clew.v1.TraceR\x05trace\x12\x18\n" +
 	"\ainitial\x18\x02 \x01(\bR\ainitial\x12\x18\n" +
-	"\aremoved\x18\x03 \x01(\tR\aremoved\"\x93\x01\n" +
+	"\aremoved\x18\x03 \x01(\tR\aremoved\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06synced\x18\x05 \x01(\bR\x06synced\"\x93\x01\n" +
 	"\rTriageRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x14.clew.v1.TriageStateR\x05state\x12\x1f\n" +
@@ -2425,53 +2472,54 @@ var file_clew_v1_trace_proto_depIdxs = []int32{
 	31, // 8: clew.v1.Flag.first:type_name -> google.protobuf.Timestamp
 	31, // 9: clew.v1.Flag.last:type_name -> google.protobuf.Timestamp
 	5,  // 10: clew.v1.Flag.event:type_name -> clew.v1.FlagEvent
-	31, // 11: clew.v1.Link.first:type_name -> google.protobuf.Timestamp
-	1,  // 12: clew.v1.Triage.state:type_name -> clew.v1.TriageState
-	9,  // 13: clew.v1.Triage.comments:type_name -> clew.v1.Comment
-	31, // 14: clew.v1.Triage.at:type_name -> google.protobuf.Timestamp
-	31, // 15: clew.v1.Comment.at:type_name -> google.protobuf.Timestamp
-	1,  // 16: clew.v1.TraceFilter.states:type_name -> clew.v1.TriageState
-	31, // 17: clew.v1.TraceFilter.since:type_name -> google.protobuf.Timestamp
-	31, // 18: clew.v1.TraceFilter.until:type_name -> google.protobuf.Timestamp
-	10, // 19: clew.v1.ListTracesRequest.filter:type_name -> clew.v1.TraceFilter
-	2,  // 20: clew.v1.ListTracesRequest.order:type_name -> clew.v1.TraceOrder
-	3,  // 21: clew.v1.ListTracesResponse.traces:type_name -> clew.v1.Trace
-	3,  // 22: clew.v1.GetTraceResponse.trace:type_name -> clew.v1.Trace
-	10, // 23: clew.v1.WatchTracesRequest.filter:type_name -> clew.v1.TraceFilter
-	3,  // 24: clew.v1.WatchTracesResponse.trace:type_name -> clew.v1.Trace
-	1,  // 25: clew.v1.TriageRequest.state:type_name -> clew.v1.TriageState
-	8,  // 26: clew.v1.TriageResponse.triage:type_name -> clew.v1.Triage
-	31, // 27: clew.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
-	31, // 28: clew.v1.Suppression.created:type_name -> google.protobuf.Timestamp
-	19, // 29: clew.v1.PreviewSuppressionRequest.suppression:type_name -> clew.v1.Suppression
-	30, // 30: clew.v1.PreviewSuppressionResponse.effects:type_name -> clew.v1.PreviewSuppressionResponse.Effect
-	19, // 31: clew.v1.CreateSuppressionRequest.suppression:type_name -> clew.v1.Suppression
-	19, // 32: clew.v1.CreateSuppressionResponse.suppression:type_name -> clew.v1.Suppression
-	19, // 33: clew.v1.ListSuppressionsResponse.suppressions:type_name -> clew.v1.Suppression
-	32, // 34: clew.v1.ExportTraceRequest.around:type_name -> google.protobuf.Duration
-	11, // 35: clew.v1.TraceService.ListTraces:input_type -> clew.v1.ListTracesRequest
-	13, // 36: clew.v1.TraceService.GetTrace:input_type -> clew.v1.GetTraceRequest
-	15, // 37: clew.v1.TraceService.WatchTraces:input_type -> clew.v1.WatchTracesRequest
-	17, // 38: clew.v1.TraceService.Triage:input_type -> clew.v1.TriageRequest
-	20, // 39: clew.v1.TraceService.PreviewSuppression:input_type -> clew.v1.PreviewSuppressionRequest
-	22, // 40: clew.v1.TraceService.CreateSuppression:input_type -> clew.v1.CreateSuppressionRequest
-	24, // 41: clew.v1.TraceService.ListSuppressions:input_type -> clew.v1.ListSuppressionsRequest
-	26, // 42: clew.v1.TraceService.DeleteSuppression:input_type -> clew.v1.DeleteSuppressionRequest
-	28, // 43: clew.v1.TraceService.ExportTrace:input_type -> clew.v1.ExportTraceRequest
-	12, // 44: clew.v1.TraceService.ListTraces:output_type -> clew.v1.ListTracesResponse
-	14, // 45: clew.v1.TraceService.GetTrace:output_type -> clew.v1.GetTraceResponse
-	16, // 46: clew.v1.TraceService.WatchTraces:output_type -> clew.v1.WatchTracesResponse
-	18, // 47: clew.v1.TraceService.Triage:output_type -> clew.v1.TriageResponse
-	21, // 48: clew.v1.TraceService.PreviewSuppression:output_type -> clew.v1.PreviewSuppressionResponse
-	23, // 49: clew.v1.TraceService.CreateSuppression:output_type -> clew.v1.CreateSuppressionResponse
-	25, // 50: clew.v1.TraceService.ListSuppressions:output_type -> clew.v1.ListSuppressionsResponse
-	27, // 51: clew.v1.TraceService.DeleteSuppression:output_type -> clew.v1.DeleteSuppressionResponse
-	29, // 52: clew.v1.TraceService.ExportTrace:output_type -> clew.v1.ExportTraceResponse
-	44, // [44:53] is the sub-list for method output_type
-	35, // [35:44] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	31, // 11: clew.v1.Unit.since:type_name -> google.protobuf.Timestamp
+	31, // 12: clew.v1.Link.first:type_name -> google.protobuf.Timestamp
+	1,  // 13: clew.v1.Triage.state:type_name -> clew.v1.TriageState
+	9,  // 14: clew.v1.Triage.comments:type_name -> clew.v1.Comment
+	31, // 15: clew.v1.Triage.at:type_name -> google.protobuf.Timestamp
+	31, // 16: clew.v1.Comment.at:type_name -> google.protobuf.Timestamp
+	1,  // 17: clew.v1.TraceFilter.states:type_name -> clew.v1.TriageState
+	31, // 18: clew.v1.TraceFilter.since:type_name -> google.protobuf.Timestamp
+	31, // 19: clew.v1.TraceFilter.until:type_name -> google.protobuf.Timestamp
+	10, // 20: clew.v1.ListTracesRequest.filter:type_name -> clew.v1.TraceFilter
+	2,  // 21: clew.v1.ListTracesRequest.order:type_name -> clew.v1.TraceOrder
+	3,  // 22: clew.v1.ListTracesResponse.traces:type_name -> clew.v1.Trace
+	3,  // 23: clew.v1.GetTraceResponse.trace:type_name -> clew.v1.Trace
+	10, // 24: clew.v1.WatchTracesRequest.filter:type_name -> clew.v1.TraceFilter
+	3,  // 25: clew.v1.WatchTracesResponse.trace:type_name -> clew.v1.Trace
+	1,  // 26: clew.v1.TriageRequest.state:type_name -> clew.v1.TriageState
+	8,  // 27: clew.v1.TriageResponse.triage:type_name -> clew.v1.Triage
+	31, // 28: clew.v1.Suppression.expires:type_name -> google.protobuf.Timestamp
+	31, // 29: clew.v1.Suppression.created:type_name -> google.protobuf.Timestamp
+	19, // 30: clew.v1.PreviewSuppressionRequest.suppression:type_name -> clew.v1.Suppression
+	30, // 31: clew.v1.PreviewSuppressionResponse.effects:type_name -> clew.v1.PreviewSuppressionResponse.Effect
+	19, // 32: clew.v1.CreateSuppressionRequest.suppression:type_name -> clew.v1.Suppression
+	19, // 33: clew.v1.CreateSuppressionResponse.suppression:type_name -> clew.v1.Suppression
+	19, // 34: clew.v1.ListSuppressionsResponse.suppressions:type_name -> clew.v1.Suppression
+	32, // 35: clew.v1.ExportTraceRequest.around:type_name -> google.protobuf.Duration
+	11, // 36: clew.v1.TraceService.ListTraces:input_type -> clew.v1.ListTracesRequest
+	13, // 37: clew.v1.TraceService.GetTrace:input_type -> clew.v1.GetTraceRequest
+	15, // 38: clew.v1.TraceService.WatchTraces:input_type -> clew.v1.WatchTracesRequest
+	17, // 39: clew.v1.TraceService.Triage:input_type -> clew.v1.TriageRequest
+	20, // 40: clew.v1.TraceService.PreviewSuppression:input_type -> clew.v1.PreviewSuppressionRequest
+	22, // 41: clew.v1.TraceService.CreateSuppression:input_type -> clew.v1.CreateSuppressionRequest
+	24, // 42: clew.v1.TraceService.ListSuppressions:input_type -> clew.v1.ListSuppressionsRequest
+	26, // 43: clew.v1.TraceService.DeleteSuppression:input_type -> clew.v1.DeleteSuppressionRequest
+	28, // 44: clew.v1.TraceService.ExportTrace:input_type -> clew.v1.ExportTraceRequest
+	12, // 45: clew.v1.TraceService.ListTraces:output_type -> clew.v1.ListTracesResponse
+	14, // 46: clew.v1.TraceService.GetTrace:output_type -> clew.v1.GetTraceResponse
+	16, // 47: clew.v1.TraceService.WatchTraces:output_type -> clew.v1.WatchTracesResponse
+	18, // 48: clew.v1.TraceService.Triage:output_type -> clew.v1.TriageResponse
+	21, // 49: clew.v1.TraceService.PreviewSuppression:output_type -> clew.v1.PreviewSuppressionResponse
+	23, // 50: clew.v1.TraceService.CreateSuppression:output_type -> clew.v1.CreateSuppressionResponse
+	25, // 51: clew.v1.TraceService.ListSuppressions:output_type -> clew.v1.ListSuppressionsResponse
+	27, // 52: clew.v1.TraceService.DeleteSuppression:output_type -> clew.v1.DeleteSuppressionResponse
+	29, // 53: clew.v1.TraceService.ExportTrace:output_type -> clew.v1.ExportTraceResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_clew_v1_trace_proto_init() }

@@ -97,15 +97,16 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
-	Traces  *state.Store
-	Workers Workers
-	History History
-	Queue   Log
-	Sources func() []source.Status
-	Rules   Rules
-	Matrix  *matrix.Matrix
-	Tokens  Tokens
-	Trail   Trail
+	Traces   *state.Store
+	Evidence Evidence
+	Workers  Workers
+	History  History
+	Queue    Log
+	Sources  func() []source.Status
+	Rules    Rules
+	Matrix   *matrix.Matrix
+	Tokens   Tokens
+	Trail    Trail
 	// Blind says why a rule sees nothing though its source is live: what the audit
 	// policies that were observed leave out. "" when it sees.
 	Blind func(ruleID string) string

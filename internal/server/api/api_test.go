@@ -354,7 +354,7 @@ func TestWatch(t *testing.T) {
 	if _, err := w.traces.Triage(t.Context(), req(&clewv1.TriageRequest{Id: one.GetId(), State: clewv1.TriageState_TRIAGE_STATE_BENIGN})); err != nil {
 		t.Fatal(err)
 	}
-	for s.Receive() && s.Msg().GetInitial() { // other alerts
+	for s.Receive() && (s.Msg().GetInitial() || s.Msg().GetSynced()) { // other alerts
 	}
 	if s.Msg().GetTrace().GetTriage().GetState() != clewv1.TriageState_TRIAGE_STATE_BENIGN {
 		t.Errorf("%v %v", s.Msg(), s.Err())

@@ -54,15 +54,13 @@ func (s *Server) export(ctx context.Context, m *clewv1.ExportTraceRequest) ([]by
 		return nil, err
 	}
 	s.cfg.Note(ctx, known.GetId())
-	x, err := s.extract(ctx, known)
+	e, err := s.evidenceOf(ctx, known, around)
 	if err != nil {
 		return nil, err
 	}
-	if x.archive.Records, err = s.records(ctx, known.GetCluster(), &x.trace, around); err != nil {
-		return nil, err
-	}
+	e.Archive.Records = e.raw()
 	var b bytes.Buffer
-	if err := archive.Write(&b, &x.archive, s.cfg.Key); err != nil {
+	if err := archive.Write(&b, &e.Archive, s.cfg.Key); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
@@ -97,7 +95,7 @@ func (s *Server) extract(ctx context.Context, known *clewv1.Trace) (*extract, er
 		return nil, err
 	}
 	if !found {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the trace is past the memory of its worker and cannot be scored again; get it instead"))
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the trace never alerted and is past the memory of its worker: it cannot be scored again; get it instead"))
 	}
 	t := &x.archive.Trace
 	x.archive.State = state.Bytes()
@@ -106,8 +104,8 @@ func (s *Server) extract(ctx context.Context, known *clewv1.Trace) (*extract, er
 }
 
 // records returns the records that a trace rests on, and those of its flagged units
-// around it, oldest first. Those that the history no longer has are left out.
-func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, around time.Duration) ([][]byte, error) {
+// around it, by id. Those that the history no longer has are left out.
+func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, around time.Duration) (map[string]*clewv1.Event, error) {
 	ids, first, last := archive.Evidence(t)
 	got := map[string]*clewv1.Event{}
 	filter := func(entity string, margin time.Duration) *clewv1.EventFilter {
@@ -123,12 +121,16 @@ func (s *Server) records(ctx context.Context, cluster string, t *trace.Trace, ar
 	}
 	if around > 0 {
 		for _, u := range t.Flagged {
-			if err := s.collect(ctx, EventQuery{Filter: filter(u.ID.String(), around), Limit: 1000, Raw: true}, got); err != nil {
+			f, err := s.named(ctx, filter(u.ID.String(), around))
+			if err != nil {
+				return nil, err
+			}
+			if err := s.collect(ctx, EventQuery{Filter: f, Limit: 1000, Raw: true}, got); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return oldestFirst(got), nil
+	return got, nil
 }
 
 // collect takes all pages of a search, as far as there is room.
@@ -148,29 +150,17 @@ func (s *Server) collect(ctx context.Context, q EventQuery, into map[string]*cle
 	return nil
 }
 
-func oldestFirst(events map[string]*clewv1.Event) [][]byte {
-	var list []*clewv1.Event
-	for _, e := range events {
-		if len(e.GetRaw()) > 0 {
-			list = append(list, e)
-		}
-	}
-	byName(list, (*clewv1.Event).GetId)
-	slices.SortStableFunc(list, func(a, b *clewv1.Event) int { return a.GetTime().AsTime().Compare(b.GetTime().AsTime()) })
-	out := make([][]byte, len(list))
-	for i, e := range list {
-		out[i] = e.GetRaw()
-	}
-	return out
-}
-
 // SearchEvents implements EventService.
 func (s *Server) SearchEvents(ctx context.Context, r *connect.Request[clewv1.SearchEventsRequest]) (*connect.Response[clewv1.SearchEventsResponse], error) {
 	n, err := pageSize(r.Msg.GetPageSize(), 100, 1000)
 	if err = errors.Join(err, checkEvents(r.Msg.GetFilter()), line("page_token", r.Msg.GetPageToken())); err != nil {
 		return nil, err
 	}
-	page, err := s.cfg.History.Search(ctx, EventQuery{Filter: r.Msg.GetFilter(), Limit: n, Cursor: r.Msg.GetPageToken()})
+	filter, err := s.named(ctx, r.Msg.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	page, err := s.cfg.History.Search(ctx, EventQuery{Filter: filter, Limit: n, Cursor: r.Msg.GetPageToken()})
 	if err != nil {
 		return nil, err
 	}

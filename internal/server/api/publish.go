@@ -56,6 +56,12 @@ func messageOf(cluster string, t *pipeline.LiveTrace) *clewv1.Trace {
 	}
 	for _, u := range t.Units {
 		unit := &clewv1.Unit{Name: u.Name, User: u.User, SourceIp: u.IP, Pod: u.Pod, Object: u.Object}
+		if u.ID != (event.ID{}) {
+			unit.Id = u.ID.String()
+		}
+		if u.Session.First != 0 {
+			unit.Actor, unit.Since = u.Session.Actor.String(), nanos(u.Session.First)
+		}
 		if u.Fingerprint != (event.ID{}) {
 			unit.Fingerprint = u.Fingerprint.String()
 		}

@@ -86,7 +86,7 @@ func (s *Server) WatchTraces(ctx context.Context, r *connect.Request[clewv1.Watc
 		if err != nil {
 			return connect.NewError(connect.CodeUnavailable, errors.New("the stream ends; watch again"))
 		}
-		if err := out.Send(&clewv1.WatchTracesResponse{Trace: c.Trace, Initial: c.Initial, Removed: c.Removed}); err != nil {
+		if err := out.Send(&clewv1.WatchTracesResponse{Trace: c.Trace, Initial: c.Initial, Removed: c.Removed, Revision: c.Revision, Synced: c.Synced}); err != nil {
 			return err
 		}
 	}

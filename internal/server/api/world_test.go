@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -55,20 +56,22 @@ func compiled(t *testing.T) *detect.Set {
 
 // world is a server over one cluster that went through a recording.
 type world struct {
-	traces  clewv1connect.TraceServiceClient
-	events  clewv1connect.EventServiceClient
-	system  clewv1connect.SystemServiceClient
-	url     string
-	state   *state.Store
-	engine  *engine.Engine
-	ledger  *report.Ledger
-	history *history
-	sources []source.Status
-	noted   []string
-	missed  uint64    // by the engine; the history one more
-	lostLog time.Time // when the log was found replaced
-	stop    chan struct{}
-	key     ed25519.PrivateKey
+	traces   clewv1connect.TraceServiceClient
+	events   clewv1connect.EventServiceClient
+	system   clewv1connect.SystemServiceClient
+	url      string
+	state    *state.Store
+	engine   *engine.Engine
+	ledger   *report.Ledger
+	history  *history
+	evidence evidence
+	config   api.Config
+	sources  []source.Status
+	noted    []string
+	missed   uint64    // by the engine; the history one more
+	lostLog  time.Time // when the log was found replaced
+	stop     chan struct{}
+	key      ed25519.PrivateKey
 }
 
 const leaked = "../../../test/recordings/attack/leaked-kubeconfig"
@@ -105,12 +108,13 @@ func (w *world) open(t *testing.T, set *detect.Set) {
 	log := slog.New(slog.DiscardHandler)
 	w.state = state.New(state.Config{KV: &statetest.Memory{}, Now: func() time.Time { return now }, Log: log})
 	mux := http.NewServeMux()
-	for _, r := range api.New(api.Config{
+	w.config = api.Config{
 		Version: "v9", Started: now, Now: func() time.Time { return now }, Log: log, Traces: w.state, Workers: w, History: w.history,
 		Queue: queue{}, Sources: func() []source.Status { return w.sources }, Rules: set, Matrix: matrix.Load(), Tokens: &tokens{}, Trail: trail{},
 		Key: w.key, Who: func(context.Context) string { return "anna" }, Note: func(_ context.Context, id string) { w.noted = append(w.noted, id) },
-		Stopping: w.stop,
-	}) {
+		Stopping: w.stop, Evidence: &w.evidence,
+	}
+	for _, r := range api.New(w.config) {
 		mux.Handle(r.Procedure, r.Handler)
 	}
 	mux.Handle("/api/openapi.json", api.OpenAPI())
@@ -185,6 +189,45 @@ func (h *history) Search(_ context.Context, q api.EventQuery) (*clewv1.SearchEve
 // Status implements api.History.
 func (h *history) Status(context.Context) *clewv1.HistoryStatus {
 	return &clewv1.HistoryStatus{Segments: 3}
+}
+
+// evidence keeps what is saved in memory.
+type evidence struct {
+	mu    sync.Mutex
+	saved map[string][]byte
+}
+
+// Load implements api.Evidence.
+func (e *evidence) Load(_ context.Context, id string) ([]byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.saved[id], nil
+}
+
+// Save implements api.Evidence.
+func (e *evidence) Save(_ context.Context, id string, b []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.saved == nil {
+		e.saved = map[string][]byte{}
+	}
+	e.saved[id] = b
+	return nil
+}
+
+// Delete implements api.Evidence.
+func (e *evidence) Delete(_ context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.saved, id)
+	return nil
+}
+
+// List implements api.Evidence.
+func (e *evidence) List(context.Context) ([]string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.saved)), nil
 }
 
 type queue struct{}

@@ -135,6 +135,8 @@ func loadKinds(st Status) []loadKind {
 			q := Query{IDs: []event.ID{id(0, 1+r.Uint64N(1000))}, From: from, To: from + int64(5*time.Second)}
 			return q
 		}},
+		{"one event", func(r *rand.Rand) Query { return Query{IDs: []event.ID{id(0, 1+r.Uint64N(uint64(st.Rows)))}} }},
+		{"absent event", func(r *rand.Rand) Query { return Query{IDs: []event.ID{id(9, r.Uint64())}} }},
 		{"latest with raw", func(*rand.Rand) Query { return Query{Raw: true} }},
 	}
 }

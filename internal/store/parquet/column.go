@@ -36,7 +36,7 @@ func other(name, doc string, set func(*Row, []value)) column {
 var columns = [...]column{
 	other("time", "when it happened: stageTimestamp, eventTime", func(r *Row, v []value) { r.Time = v[0].Int64() }),
 	other("received", "when the request began; `time` where the source has one time only", func(r *Row, v []value) { r.Received = v[0].Int64() }),
-	other("id", "event id: 16 bytes derived from the record's content", func(r *Row, v []value) { copy(r.ID[:], v[0].ByteArray()) }),
+	{name: "id", doc: "event id: 16 bytes derived from the record's content", bloom: true, set: func(r *Row, v []value) { copy(r.ID[:], v[0].ByteArray()) }},
 	other("seq", "sequence of the log message that carried it", func(r *Row, v []value) { r.Seq = v[0].Uint64() }),
 	text("cluster", "cluster, as the source is configured", func(r *Row) *string { return &r.Cluster }),
 	text("source", "log it came from: k8s-audit, cloudtrail, gcp-audit, azure-activity", func(r *Row) *string { return &r.Source }),
@@ -67,7 +67,7 @@ var columns = [...]column{
 	text("cloud_account", "account, project or subscription acted on", func(r *Row) *string { return &r.CloudAccount }),
 	text("cloud_region", "region", func(r *Row) *string { return &r.CloudRegion }),
 	text("cloud_error", "error code, empty on success", func(r *Row) *string { return &r.CloudError }),
-	{name: "entities", doc: "keys of the entities it touches (16 bytes each): session, credential, user, pods, object", bloom: true,
+	{name: "entities", doc: "entities that the record itself names: credential, actor (credential and network), pods, object", bloom: true,
 		set: func(r *Row, v []value) { r.Entities = idsOf(v) }},
 	text("text", "command line, message, images, parameters: words that have no column of their own, one thing a line", func(r *Row) *string { return &r.Text }),
 	other("raw", "the redacted record as received; read only when asked for", func(r *Row, v []value) { r.Raw = append([]byte(nil), v[0].ByteArray()...) }),

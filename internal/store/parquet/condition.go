@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -56,12 +57,28 @@ func lower(c byte) byte {
 	return c | byte(upper)<<5
 }
 
+// lowered writes src into dst with the case of ASCII letters folded, eight bytes at a
+// time.
 func lowered(dst, src []byte) []byte {
 	dst = append(dst[:0], src...)
-	for i, c := range dst {
-		dst[i] = lower(c)
+	i := 0
+	for ; i+8 <= len(dst); i += 8 {
+		b := dst[i : i+8]
+		binary.LittleEndian.PutUint64(b, lower8(binary.LittleEndian.Uint64(b)))
+	}
+	for ; i < len(dst); i++ {
+		dst[i] = lower(dst[i])
 	}
 	return dst
+}
+
+// lower8 is lower of eight bytes.
+func lower8(w uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	seven := w &^ high
+	fromA := seven + (0x80-'A')*ones // high bit: at least A
+	pastZ := seven + (0x7f-'Z')*ones // high bit: more than Z
+	return w | (fromA&^pastZ&^w&high)>>2
 }
 
 func containsFold(s string, needle []byte) bool {

@@ -79,7 +79,7 @@ func (g *generator) row() Row {
 	if g.rnd.IntN(20) == 0 {
 		r.Code, r.Text = 403, r.User+` cannot `+r.Verb+` resource "`+r.Resource+`" in the namespace `+r.Namespace
 	}
-	r.Entities = []event.ID{id(1, uint64(pod)), id(2, uint64(pod)), id(4, uint64(user*60+ns)), EntityKey("uid", r.ObjectUID)}
+	r.Entities = []event.ID{id(1, uint64(pod)), id(2, uint64(pod)), id(4, uint64(user*60+ns)), id(6, uint64(ns)<<32|uint64(object)<<8|uint64(len(r.Resource)))}
 	if g.rnd.IntN(10_000) == 0 {
 		r.Entities = append(r.Entities, id(5, uint64(g.rnd.IntN(1000)))) // rare
 	}

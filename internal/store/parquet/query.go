@@ -34,7 +34,7 @@ type Query struct {
 
 	Clusters    []string
 	IDs         []event.ID // event ids; give the time too, or every row's id in it is read
-	Entities    []event.ID // see EntityKey
+	Entities    []event.ID // see graph.AppendNamed
 	Kinds       []string
 	Planes      []string
 	Namespaces  []string

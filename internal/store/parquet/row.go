@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/clew-sec/clew/internal/event"
+	"github.com/clew-sec/clew/internal/graph"
 )
 
 // Row is one event of the history. The tags are the Parquet schema; the columns
@@ -79,7 +80,8 @@ func RowOf(e *event.Event, raw []byte) Row {
 		r.Kind = "cloud-call"
 		r.call(&e.Cloud)
 	}
-	r.Entities = r.entities(e.Session)
+	var h event.Hasher
+	r.Entities = graph.AppendNamed(make([]event.ID, 0, 6), &h, e)
 	return r
 }
 
@@ -112,39 +114,6 @@ func (r *Row) call(c *event.CloudCall) {
 	if c.PodName != "" {
 		r.ActorPod, r.ActorPodUID = c.PodNamespace+"/"+c.PodName, c.PodUID
 	}
-}
-
-// entities returns what the event touches: its session where the graph set one,
-// and the keys of credential, pods, object and user as EntityKey makes them.
-func (r *Row) entities(session event.ID) []event.ID {
-	ids := make([]event.ID, 0, 6)
-	if session != (event.ID{}) {
-		ids = append(ids, session)
-	}
-	var h event.Hasher
-	for _, k := range [...][2]string{
-		{"credential", r.Credential}, {"pod", r.ActorPod}, {"uid", r.ActorPodUID}, {"pod", r.Pod}, {"uid", r.ObjectUID}, {"user", r.User},
-	} {
-		if k[1] != "" {
-			ids = append(ids, entityKey(&h, k[0], k[1]))
-		}
-	}
-	return ids
-}
-
-// EntityKey returns the key under which a row's entities column names an entity:
-// kind is credential, pod ("namespace/name"), uid (of a pod or another object) or
-// user, name as the column of that thing holds it.
-func EntityKey(kind, name string) event.ID {
-	var h event.Hasher
-	return entityKey(&h, kind, name)
-}
-
-func entityKey(h *event.Hasher, kind, name string) event.ID {
-	h.Reset()
-	h.Str(kind)
-	h.Str(name)
-	return h.Sum()
 }
 
 // joined joins what is not empty with newlines, no more than maxText bytes.

@@ -76,8 +76,19 @@ func openTable(r io.ReaderAt, size int64, n segmentName) (*table, int, error) {
 		return nil, 0, err
 	}
 	t, err := newTable(f, nil)
-	// A decoded footer takes some times its bytes: measured 3-4.
-	return t, 4 * n.index, err
+	return t, indexCost(f, n.index), err
+}
+
+// indexCost estimates the memory of an open index of so many bytes. Filters stay as
+// they are; decoded, footer and page index take some times their bytes: measured 3-4.
+func indexCost(f *parquet.File, bytes int) int {
+	filters := 0
+	for i := range f.Metadata().RowGroups {
+		for j := range f.Metadata().RowGroups[i].Columns {
+			filters += int(f.Metadata().RowGroups[i].Columns[j].MetaData.BloomFilterLength)
+		}
+	}
+	return filters + 4*max(0, bytes-filters)
 }
 
 // verified reads a segment: the index from memory, the pages from the file, each

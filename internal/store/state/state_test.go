@@ -270,6 +270,9 @@ func TestASlowReaderGetsTheLatest(t *testing.T) {
 			gone[c.Removed] = true
 			continue
 		}
+		if c.Synced {
+			continue
+		}
 		score[c.Trace.GetId()] = c.Trace.GetScore()
 	}
 	if diff := cmp.Diff(map[string]float64{id(1): 79, id(3): 99}, score); diff != "" {
@@ -359,8 +362,20 @@ func TestTwoServersShareTheState(t *testing.T) {
 	}
 	defer w.Close()
 	put(t, a, []*clewv1.Trace{one(1, 70)})
-	if c, err := w.Next(t.Context()); err != nil || c.Trace.GetId() != id(1) {
+	if c, err := w.Next(t.Context()); err != nil || !c.Synced {
 		t.Fatal(c, err)
+	}
+	first, err := w.Next(t.Context())
+	if err != nil || first.Trace.GetId() != id(1) {
+		t.Fatal(first, err)
+	}
+	again, err := open(t, kv, nil).Watch(nil, false) // a server that was started anew
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if c, err := again.Next(t.Context()); err != nil || !c.Initial || c.Revision != first.Revision || c.Revision == 0 {
+		t.Errorf("after a restart %v, %v, want revision %d", c, err, first.Revision)
 	}
 	say(t, a, id(1), state.Opinion{Comment: "one", By: "anna"})
 	say(t, b, id(1), state.Opinion{Comment: "two", By: "bob"})
@@ -370,6 +385,9 @@ func TestTwoServersShareTheState(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(c.Trace.GetTriage().GetComments()) == 2 {
+			if c.Revision <= first.Revision {
+				t.Errorf("revision %d after comments, %d before", c.Revision, first.Revision)
+			}
 			return
 		}
 	}

@@ -245,6 +245,20 @@ func (s *Store) get(id string) (*clewv1.Trace, bool) {
 	return nil, false
 }
 
+// Unit returns the unit of a trace that is the entity of an id; false when none is.
+func (s *Store) Unit(id string) (*clewv1.Unit, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, t := range s.traces {
+		for _, u := range t.GetUnits() {
+			if u.GetId() == id {
+				return u, true
+			}
+		}
+	}
+	return nil, false
+}
+
 // maxLeads bounds how often a trace can have become part of another.
 const maxLeads = 16
 

@@ -18,6 +18,10 @@ type Change struct {
 	Trace   *clewv1.Trace // nil when it is gone or does not match any more
 	Initial bool          // it was there before
 	Removed string        // id of a trace that is gone, told only to those who know it
+	// Revision of the trace, or of its triage when that is later: another one is
+	// another state.
+	Revision uint64
+	Synced   bool // all that was there before is told; nothing else is set
 }
 
 // Subscription tells what becomes of traces that match. What waits to be told is
@@ -29,6 +33,7 @@ type Subscription struct {
 	text    string
 	wake    chan struct{}
 	initial int // of the queue, how many were there before
+	synced  bool
 
 	mu      sync.Mutex
 	queue   []string
@@ -105,9 +110,19 @@ func (w *Subscription) pop() (id string, initial, ok bool) {
 	return id, initial, true
 }
 
+func (w *Subscription) allTold() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.initial == 0
+}
+
 // Next waits for the next change until ctx ends, whose error it returns.
 func (w *Subscription) Next(ctx context.Context) (Change, error) {
 	for {
+		if !w.synced && w.allTold() {
+			w.synced = true
+			return Change{Synced: true}, nil
+		}
 		id, initial, ok := w.pop()
 		if !ok {
 			select {
@@ -132,7 +147,7 @@ func (w *Subscription) look(id string) (Change, bool) {
 	t := s.traces[id]
 	if t != nil && matches(w.filter, w.text, t, s.triage[id]) {
 		w.told[id] = true
-		return Change{Trace: s.view(t, true)}, true
+		return Change{Trace: s.view(t, true), Revision: max(s.revisions[keyTrace+id], s.revisions[keyTriage+id])}, true
 	}
 	if !w.told[id] {
 		return Change{}, false
