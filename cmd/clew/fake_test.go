@@ -92,7 +92,7 @@ func attack() *clewv1.Trace {
 			{Rule: "k8s-exec", Title: "Exec", Severity: clewv1.Severity_SEVERITY_LOW, Techniques: []string{"MS-TA9006"}, Contribution: 12.25, Count: 3, Unit: "A", First: at(0), Last: at(2), Message: "mallory runs \x1b]0;x\a sh", Source: "webhook@17", Record: 4, Event: &clewv1.FlagEvent{Id: id("e")}},
 			{Rule: "k8s-grant", Title: "Grant", Severity: clewv1.Severity_SEVERITY_CRITICAL, Techniques: []string{"MS-TA9019"}, Contribution: 75, Count: 1, Unit: "B", First: at(60), Last: at(60), Message: "cluster-admin\u202e for all"},
 		},
-		Units: []*clewv1.Unit{{Name: "A", User: "mallory", SourceIp: "203.0.113.9"}, {Name: "B", User: "system:serviceaccount:shop:web", Pod: "shop/web-0"}},
+		Units: []*clewv1.Unit{{Name: "A", User: "mallory", SourceIp: "203.0.113.9", Id: id("1")}, {Name: "B", User: "system:serviceaccount:shop:web", Pod: "shop/web-0", Id: id("2")}},
 		Links: []*clewv1.Link{{From: "A", To: "B", Type: "exec", Grade: "exact", Label: "exec into shop/web-0", First: at(30)}},
 		Triage: &clewv1.Triage{State: clewv1.TriageState_TRIAGE_STATE_TRIAGED, Assignee: "bob", By: "bob", At: at(100),
 			Comments: []*clewv1.Comment{{Text: "looking\ninto it", By: "bob", At: at(100)}}},
@@ -130,7 +130,7 @@ func (fake) GetTrace(_ context.Context, r *connect.Request[clewv1.GetTraceReques
 	return connect.NewResponse(&clewv1.GetTraceResponse{Trace: attack()}), nil
 }
 
-// WatchTraces sends what is there and fails as a server that stops does; it goes on
+// WatchTraces sends what is there and fails as a server whose token was revoked does; it goes on
 // for who asks for the text "wait".
 func (fake) WatchTraces(ctx context.Context, r *connect.Request[clewv1.WatchTracesRequest], s *connect.ServerStream[clewv1.WatchTracesResponse]) error {
 	if !r.Msg.ChangesOnly {
@@ -145,7 +145,7 @@ func (fake) WatchTraces(ctx context.Context, r *connect.Request[clewv1.WatchTrac
 	if err := s.Send(&clewv1.WatchTracesResponse{Removed: id("b")}); err != nil {
 		return err
 	}
-	return connect.NewError(connect.CodeUnavailable, fmt.Errorf("the server stops\x1b[31m"))
+	return connect.NewError(connect.CodePermissionDenied, fmt.Errorf("the token was revoked\x1b[31m"))
 }
 
 func (fake) ExportTrace(_ context.Context, r *connect.Request[clewv1.ExportTraceRequest], s *connect.ServerStream[clewv1.ExportTraceResponse]) error {
