@@ -16,7 +16,7 @@ const (
 	replayMemory = 384 << 20
 	// serverMemory: a server at its full rate holds some 350 MiB, half of it rows of
 	// the history that are in no segment yet.
-	serverMemory = 640 << 20
+	serverMemory = 768 << 20
 )
 
 // limitMemory asks for goal, or for nine tenths of what the container may have when

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -276,4 +277,33 @@ func FuzzRecord(f *testing.F) {
 			}
 		}
 	})
+}
+
+func FuzzHits(f *testing.F) {
+	f.Add([]byte("xx TOKEN yy"))
+	f.Add([]byte(`"authorization" passwd=1 github_pat_ kubeconfig`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var want []int
+		for i, c := next(b, 0); c != 0; i, c = next(b, i+1) {
+			want = append(want, i)
+		}
+		if got := hitsOf(b).at; !slices.Equal(got, want) {
+			t.Errorf("%q: %v, looking everywhere finds %v", b, got, want)
+		}
+	})
+}
+
+func TestEveryNeedleIsFoundEverywhere(t *testing.T) {
+	for _, of := range needlesOf {
+		for _, n := range of {
+			for before := range 20 {
+				for after := range 20 {
+					b := []byte(strings.Repeat("#", before) + strings.ToUpper(string(n.text)) + strings.Repeat("#", after))
+					if at := hitsOf(b).at; len(at) == 0 || at[0] != before {
+						t.Fatalf("%q is found at %d, want %d", b, at, before)
+					}
+				}
+			}
+		}
+	}
 }

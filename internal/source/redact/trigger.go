@@ -3,7 +3,6 @@ package redact
 import (
 	"bytes"
 	"encoding/binary"
-	"slices"
 )
 
 // class says which looks for secrets a piece of text is worth.
@@ -75,29 +74,6 @@ func slot(w uint32) uint32 { return w * slotFactor >> (32 - slotBits) }
 
 // slotFactor spreads the needles over the slots.
 const slotFactor = 0x9E3779B1
-
-// hits are the places in a document that may be secrets or name them. They are
-// looked for once; the parts of the document are then asked about by place.
-type hits struct {
-	at       []int // where needles begin, ascending
-	userinfo bool  // there is something like scheme://user:password@ somewhere
-}
-
-func hitsOf(b []byte) (h hits) {
-	for i, c := next(b, 0); i >= 0 && c != 0; i, c = next(b, i+1) {
-		h.at = append(h.at, i)
-	}
-	h.userinfo = hasUserinfo(b)
-	return h
-}
-
-func (h hits) none() bool { return len(h.at) == 0 && !h.userinfo }
-
-// within reports whether a needle begins in b[start:end].
-func (h hits) within(start, end int) bool {
-	i, _ := slices.BinarySearch(h.at, start)
-	return i < len(h.at) && h.at[i] < end
-}
 
 // triggered reports whether b may hold a secret.
 func triggered(b []byte) bool {
