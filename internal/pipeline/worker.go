@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -86,6 +88,10 @@ const publishEvery = 100 * time.Millisecond
 
 // lastWords is how long what is told at the end may take.
 const lastWords = 10 * time.Second
+
+// saveRest is how many times as long as saving took the worker does without it: a
+// large state is saved less often, and a twentieth of the time goes into that at most.
+const saveRest = 20
 
 // maxAhead bounds how far in the future a sender's clock is believed to be.
 const maxAhead = 10 * time.Minute
@@ -188,7 +194,9 @@ func (w *Worker) Run(ctx context.Context, r Reader) error {
 			w.Publish(ctx)
 			w.tickWhenDue(ctx, now)
 		case <-save.C:
+			began := time.Now()
 			w.save(ctx)
+			save.Reset(max(w.cfg.SnapshotEvery, saveRest*time.Since(began)))
 		case err := <-failed:
 			// What is told at the end has a moment of its own.
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
@@ -356,12 +364,7 @@ func (w *Worker) save(ctx context.Context) {
 		return
 	}
 	w.ledger.Prune(w.eng.Traces())
-	var b bytes.Buffer
-	err := w.snapshot(&b)
-	if err == nil {
-		err = w.cfg.Snapshots.SaveSnapshot(ctx, w.cfg.Cluster, &b)
-	}
-	if err != nil {
+	if err := w.store(ctx); err != nil {
 		w.note(err.Error())
 		w.cfg.Log.Error("saving the state", "cluster", w.cfg.Cluster, "error", err)
 		return
@@ -370,6 +373,21 @@ func (w *Worker) save(ctx context.Context) {
 	w.mu.Lock()
 	w.status.Saved, w.status.SavedAt = w.saved, time.Now()
 	w.mu.Unlock()
+}
+
+// store hands a snapshot to the store as it is made: it is some hundred MiB.
+func (w *Worker) store(ctx context.Context) error {
+	r, out := io.Pipe()
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		buffered := bufio.NewWriterSize(out, 128<<10)
+		out.CloseWithError(cmp.Or(w.snapshot(buffered), buffered.Flush()))
+	}()
+	err := w.cfg.Snapshots.SaveSnapshot(ctx, w.cfg.Cluster, r)
+	r.CloseWithError(cmp.Or(err, io.ErrClosedPipe)) // what is not read ends the writing
+	<-made
+	return err
 }
 
 // snapshotMagic begins a snapshot, and changes with its form.

@@ -313,3 +313,49 @@ func TestWorkerTellsAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestSnapshotThatIsNotTaken: a store that fails before it reads anything, or in the
+// middle, costs the snapshot and nothing else.
+func TestSnapshotThatIsNotTaken(t *testing.T) {
+	l := attack(t)
+	for _, taken := range []int64{0, 100} {
+		got := newState()
+		synctest.Test(t, func(t *testing.T) {
+			w := pipeline.NewWorker(pipeline.WorkerConfig{
+				Cluster: "c", Rules: realRules().Clone(), Engine: engine.Config{Window: 500 * time.Millisecond},
+				Traces: got, Snapshots: full{got, taken}, SnapshotEvery: time.Second,
+				Tick:  func(context.Context, time.Time) error { return nil },
+				Meter: func(string) *source.Meter { return nil },
+				Log:   slog.New(slog.DiscardHandler),
+			})
+			l.more = make(chan struct{}, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() { ended <- w.Run(ctx, l.after(0)) }()
+			time.Sleep(3 * time.Second)
+			if s := w.Status(); s.Position != uint64(len(l.messages)) || s.Saved != 0 || s.Err == "" {
+				t.Errorf("%d bytes taken: %+v", taken, s)
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+		if len(got.published()) == 0 {
+			t.Error("no trace")
+		}
+	}
+}
+
+// full is a store on a disk that is full after so many bytes.
+type full struct {
+	*state
+	room int64
+}
+
+func (f full) SaveSnapshot(_ context.Context, _ string, r io.Reader) error {
+	if _, err := io.CopyN(io.Discard, r, f.room); err != nil {
+		return err
+	}
+	return errors.New("the disk is full")
+}
