@@ -90,8 +90,12 @@ const publishEvery = 100 * time.Millisecond
 const lastWords = 10 * time.Second
 
 // saveRest is how many times as long as saving took the worker does without it: a
-// large state is saved less often, and a twentieth of the time goes into that at most.
-const saveRest = 20
+// large state is saved less often, so that a twentieth of the time goes into that. On
+// a slow disk maxRest bounds how much is to be read again after a crash.
+const (
+	saveRest = 20
+	maxRest  = 2 * time.Minute
+)
 
 // maxAhead bounds how far in the future a sender's clock is believed to be.
 const maxAhead = 10 * time.Minute
@@ -196,7 +200,7 @@ func (w *Worker) Run(ctx context.Context, r Reader) error {
 		case <-save.C:
 			began := time.Now()
 			w.save(ctx)
-			save.Reset(max(w.cfg.SnapshotEvery, saveRest*time.Since(began)))
+			save.Reset(max(w.cfg.SnapshotEvery, min(saveRest*time.Since(began), maxRest)))
 		case err := <-failed:
 			// What is told at the end has a moment of its own.
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)

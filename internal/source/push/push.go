@@ -106,6 +106,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.reply(w, r, http.StatusOK, "")
 		return
 	}
+	if r.Context().Err() != nil { // nobody hears the answer, and nothing of ours is wrong
+		e.Meter.Rejected("sender_gone", nil, time.Now())
+		return
+	}
 	no := explain(err)
 	e.Meter.Rejected(no.reason, source.Plain(err), time.Now())
 	switch no.status {

@@ -317,3 +317,17 @@ func FuzzHandlers(f *testing.F) {
 		}
 	})
 }
+
+// TestSenderIsGone: who hangs up is counted, and is no error of the source.
+func TestSenderIsGone(t *testing.T) {
+	l := &log{block: make(chan struct{})}
+	cfg := config(t, l)
+	ctx, hangUp := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, hangUp)
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(list(3)))
+	r.Header.Set("Authorization", "Bearer right")
+	Webhook(cfg).ServeHTTP(httptest.NewRecorder(), r)
+	if s := cfg.Meter.Status(); s.Rejected["sender_gone"] != 1 || s.LastError != "" || cfg.Budget.Used() != 0 {
+		t.Errorf("%+v, %d bytes held", s, cfg.Budget.Used())
+	}
+}
