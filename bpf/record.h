@@ -83,3 +83,18 @@ struct dns_rec { struct hdr h; __u8 local[16], peer[16]; __u16 family, local_por
 struct file_rec { struct hdr h; __u64 inode; __u32 dev, generation, oflags; __u16 mode, path_len; };
 struct name_rec { struct hdr h; __u32 arg; __u16 path_len, to_len; };
 struct cgroup_rec { struct hdr h; __u64 id; __u32 path_len, pad; };
+
+/* A test of internal/sensor compares these with what its decoder takes. */
+_Static_assert(sizeof(struct hdr) == 72, "hdr");
+_Static_assert(sizeof(struct fork_rec) == 104, "fork_rec");
+_Static_assert(sizeof(struct exec_rec) == 176, "exec_rec");
+_Static_assert(sizeof(struct exit_rec) == 80, "exit_rec");
+_Static_assert(sizeof(struct cred_rec) == 120, "cred_rec");
+_Static_assert(sizeof(struct priv_rec) == 144, "priv_rec");
+_Static_assert(sizeof(struct net_rec) == 144, "net_rec");
+_Static_assert(sizeof(struct dns_rec) == 112, "dns_rec");
+_Static_assert(sizeof(struct file_rec) == 96, "file_rec");
+_Static_assert(sizeof(struct name_rec) == 80, "name_rec");
+_Static_assert(sizeof(struct cgroup_rec) == 88, "cgroup_rec");
+_Static_assert(K_MAX == 11, "kinds");
+_Static_assert(OP_MAX == 63, "acts");
