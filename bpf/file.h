@@ -53,8 +53,10 @@ static __always_inline int on_open(struct area *s, struct task_struct *t, struct
 }
 
 /* climbs says whether a name has a ".." in it: what prefix it has then says nothing. */
-static __noinline int climbs(struct area *s, __u32 off)
+__noinline int climbs(__u32 which, __u32 off)
 {
+	struct area *s = area(which);
+	if (!s) return 0;
 	for (__u32 i = 0; i < 250; i++) {
 		char *p = &s->data[(off + i) & (DATA_MAX - 1)];
 		if (!p[0]) return 0;
@@ -65,8 +67,11 @@ static __noinline int climbs(struct area *s, __u32 off)
 
 /* put_name_at puts a name given by a program, made absolute, with its NUL.
  * The directory's own path is the kernel's. */
-static __noinline __u32 put_name_at(struct area *s, struct task_struct *t, int dir, __u64 name, __u32 off)
+__noinline int put_name_at(__u32 which, int dir, __u64 name, __u32 off)
 {
+	struct area *s = area(which);
+	struct task_struct *t = CURRENT();
+	if (!s) return 0;
 	char first = 0;
 	__u32 len = 0;
 	off &= 4095;
@@ -99,16 +104,20 @@ static __always_inline __u32 put_fd_path(struct area *s, struct task_struct *t, 
 	return len + 1;
 }
 
-static __noinline int on_name(struct area *s, struct task_struct *t, __u32 op, __u32 flags, __u64 *a)
+__noinline int on_name(__u32 which, __u32 op, __u32 flags)
 {
+	struct area *s = area(which);
+	struct task_struct *t = CURRENT();
+	if (!s) return 0;
+	__u64 *a = s->args;
 	__u32 len = 0, to = 0, arg = 0, want = WATCH_NAME;
 	switch (op) {
-	case OP_UNLINK: len = put_name_at(s, t, AT_FDCWD, a[0], 0); break;
-	case OP_UNLINKAT: len = put_name_at(s, t, a[0], a[1], 0); arg = a[2]; break;
-	case OP_TRUNCATE: len = put_name_at(s, t, AT_FDCWD, a[0], 0); break;
+	case OP_UNLINK: len = put_name_at(which, AT_FDCWD, a[0], 0); break;
+	case OP_UNLINKAT: len = put_name_at(which, a[0], a[1], 0); arg = a[2]; break;
+	case OP_TRUNCATE: len = put_name_at(which, AT_FDCWD, a[0], 0); break;
 	case OP_FTRUNCATE: len = put_fd_path(s, t, a[0]); break;
-	case OP_CHMOD: len = put_name_at(s, t, AT_FDCWD, a[0], 0); arg = a[1]; break;
-	case OP_FCHMODAT: len = put_name_at(s, t, a[0], a[1], 0); arg = a[2]; break;
+	case OP_CHMOD: len = put_name_at(which, AT_FDCWD, a[0], 0); arg = a[1]; break;
+	case OP_FCHMODAT: len = put_name_at(which, a[0], a[1], 0); arg = a[2]; break;
 	case OP_FCHMOD: len = put_fd_path(s, t, a[0]); arg = a[1]; break;
 	}
 	if (op == OP_CHMOD || op == OP_FCHMOD || op == OP_FCHMODAT) {
@@ -122,14 +131,14 @@ static __noinline int on_name(struct area *s, struct task_struct *t, __u32 op, _
 	case OP_SYMLINKAT: dest_dir = a[1]; dest = a[2]; break;
 	}
 	if (op == OP_RENAME || op == OP_RENAMEAT || op == OP_LINK || op == OP_LINKAT || op == OP_SYMLINK || op == OP_SYMLINKAT) {
-		len = put_name_at(s, t, from_dir, from, 0);
+		len = put_name_at(which, from_dir, from, 0);
 		if (len > 2 * PATH_CAP) return 0;
-		to = put_name_at(s, t, dest_dir, dest, len);
+		to = put_name_at(which, dest_dir, dest, len);
 	}
 	if (!len || len > 2 * PATH_CAP || to > 2 * PATH_CAP) return 0;
 	__u32 w = watch_of(s, s->data);
 	if (to) w |= watch_of(s, &s->data[len & 4095]);
-	if (!(w & want) && !climbs(s, 0) && !(to && climbs(s, len))) return 0;
+	if (!(w & want) && !climbs(which, 0) && !(to && climbs(which, len))) return 0;
 	struct name_rec *r = RECORD(s, name_rec);
 	fill(&r->h, t, K_NAME, op, flags | s->flags);
 	r->arg = arg;

@@ -142,7 +142,11 @@ static __always_inline int dispatch(struct area *s, struct task_struct *t, struc
 		struct file *f = c->ret < 0 ? NULL : fd_file(t, c->ret);
 		return f ? on_open(s, t, f, c->flags) : 0;
 	}
-	if (c->op >= OP_UNLINK && c->op <= OP_FCHMODAT) return c->ret ? 0 : on_name(s, t, c->op, c->flags, c->a);
+	if (c->op >= OP_UNLINK && c->op <= OP_FCHMODAT) {
+		if (c->ret) return 0;
+		__builtin_memcpy(s->args, c->a, sizeof(s->args));
+		return on_name(s->which, c->op, c->flags);
+	}
 	if (c->op >= OP_CONNECT && c->op <= OP_DUP) return on_net(s, t, c);
 	if (c->op >= OP_SETUID && c->op <= OP_CAPSET) return on_cred(s, t, c);
 	if (c->op >= OP_SETNS && c->op <= OP_RAW_SOCKET) return on_priv(s, t, c);
