@@ -62,10 +62,11 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u32 op)
 	s->r.local_port = bpf_ntohs(op == OP_DNS_QUERY ? u.source : u.dest);
 	__u32 len = bpf_ntohs(u.len);
 	if (len <= 8) return 1;
-	len -= 8;
-	if (len > DNS_MAX - 1) len = DNS_MAX - 1;
-	len &= DNS_MAX - 1;
-	if (!len || bpf_skb_load_bytes(skb, off + 8, s->data, len)) return 1;
+	len -= 9;
+	if (len > DNS_MAX - 2) len = DNS_MAX - 2;
+	asm volatile("" : "+r"(len)); /* or clang drops the mask, by which kernels before 6.12 know the bounds */
+	len = (len & (DNS_MAX - 1)) + 1;
+	if (bpf_skb_load_bytes(skb, off + 8, s->data, len)) return 1;
 	s->r.data_len = len;
 	send(&s->r.h, K_DNS, sizeof(s->r) + len);
 	return 1;

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,41 +106,43 @@ func (r *report) write(w io.Writer, asJSON bool) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
 	btf := "present"
 	if !r.BTF {
 		btf = "absent: only raw tracepoints can be used, with types from outside"
 	}
-	fmt.Fprintf(t, "kernel\t%s\nBTF\t%s\n", r.Kernel, btf)
+	fmt.Fprintf(&b, "kernel\t%s\nBTF\t%s\n", r.Kernel, btf)
 	for _, f := range r.Facts {
-		fmt.Fprintf(t, "%s\t%s\n", f.Name, f.Text)
+		fmt.Fprintf(&b, "%s\t%s\n", f.Name, f.Text)
 	}
-	fmt.Fprint(t, "\nHOOK\tTIER\tSEES\n")
+	b.WriteString("\nHOOK\tTIER\tSEES\n")
 	for _, h := range r.Hooks {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", h.Name, h.Tier, h.Sees)
+		fmt.Fprintf(&b, "%s\t%s\t%s\n", h.Name, h.Tier, h.Sees)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := t.Write(b.Bytes()); err != nil {
+		return err
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	return r.writeReasons(w)
+	_, err := w.Write(r.reasons())
+	return err
 }
 
-// writeReasons prints why a hook has not its best tier, and what is not seen.
-func (r *report) writeReasons(w io.Writer) error {
+// reasons say why a hook has not its best tier, and what is not seen.
+func (r *report) reasons() []byte {
+	var b bytes.Buffer
 	for _, h := range r.Hooks {
 		for _, a := range h.Refused {
-			if _, err := fmt.Fprintf(w, "\n%s, not by %s: %s", h.Name, a.Tier, a.Reason); err != nil {
-				return err
-			}
+			fmt.Fprintf(&b, "\n%s, not by %s: %s", h.Name, a.Tier, a.Reason)
 		}
 	}
-	for _, b := range r.Blind {
-		if _, err := fmt.Fprintf(w, "\nblind: %s", b); err != nil {
-			return err
-		}
+	for _, blind := range r.Blind {
+		fmt.Fprintf(&b, "\nblind: %s", blind)
 	}
-	_, err := fmt.Fprintln(w)
-	return err
+	b.WriteByte('\n')
+	return b.Bytes()
 }
 
 func exists(path string) bool {

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ErrBlind: a check found something that the sensor cannot see on this node.
+// ErrBlind says that a check found something that the sensor cannot see on this node.
 var ErrBlind = errors.New("the sensor is blind to something on this node")
 
 // NewCommand returns the root command of clew-agent.

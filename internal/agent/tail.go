@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,14 +77,22 @@ func tail(ctx context.Context, out, status io.Writer, o tailOptions, wanted map[
 	if err != nil {
 		return err
 	}
-	for _, h := range s.Hooks() {
+	err = tellBlind(s.Hooks(), status)
+	if err == nil {
+		err = newPrinter(out, v, o.json, wanted).run(ctx, s, o.snapshot)
+	}
+	return errors.Join(err, tellLosses(s, status), s.Close())
+}
+
+func tellBlind(hooks []sensor.Hook, w io.Writer) error {
+	for _, h := range hooks {
 		if b := blindness(h); b != "" {
-			fmt.Fprintln(status, "clew-agent: blind:", b)
+			if _, err := fmt.Fprintln(w, "clew-agent: blind:", b); err != nil {
+				return err
+			}
 		}
 	}
-	p := newPrinter(out, v, o.json, wanted)
-	err = p.run(ctx, s, o.snapshot)
-	return errors.Join(err, tellLosses(s, status), s.Close())
+	return nil
 }
 
 func tellLosses(s *sensor.Sensor, w io.Writer) error {
@@ -91,15 +100,17 @@ func tellLosses(s *sensor.Sensor, w io.Writer) error {
 	if err != nil || l.Lost() == 0 {
 		return err
 	}
+	var b bytes.Buffer
 	for k, t := range l.Kinds {
 		if t.Lost > 0 {
-			fmt.Fprintf(w, "clew-agent: lost %d of %d %s records\n", t.Lost, t.Lost+t.Sent, sensor.Kind(k))
+			fmt.Fprintf(&b, "clew-agent: lost %d of %d %s records\n", t.Lost, t.Lost+t.Sent, sensor.Kind(k))
 		}
 	}
 	if l.Bad > 0 {
-		fmt.Fprintf(w, "clew-agent: %d records could not be read\n", l.Bad)
+		fmt.Fprintf(&b, "clew-agent: %d records could not be read\n", l.Bad)
 	}
-	return nil
+	_, err = w.Write(b.Bytes())
+	return err
 }
 
 // view is what records are shown with: names for their numbers.

@@ -29,7 +29,7 @@ func (s *Sensor) Run(ctx context.Context, each func(*Record)) error {
 	var r Record
 	s.reader.SetDeadline(time.Now().Add(poll))
 	for n := 1; ; n++ {
-		if n%checkEvery == 0 && ctx.Err() != nil {
+		if n%checkEvery == 0 && over(ctx) {
 			return nil
 		}
 		err := s.reader.ReadInto(&raw)
@@ -41,7 +41,7 @@ func (s *Sensor) Run(ctx context.Context, each func(*Record)) error {
 			}
 			each(&r)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			if ctx.Err() != nil {
+			if over(ctx) {
 				return nil
 			}
 			s.reader.SetDeadline(time.Now().Add(poll))
@@ -50,6 +50,8 @@ func (s *Sensor) Run(ctx context.Context, each func(*Record)) error {
 		}
 	}
 }
+
+func over(ctx context.Context) bool { return ctx.Err() != nil }
 
 // Snapshot calls each with the processes that run, as KindExec, and then with
 // their network sockets, as KindNet; all have FlagAtStart. The order among

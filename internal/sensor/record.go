@@ -105,8 +105,8 @@ type Record struct {
 	Made CgroupBody
 }
 
-// ForkBody: the record's process made this child. It stays its original parent
-// whatever the child is re-parented to.
+// ForkBody is the child that the record's process made. That process stays the
+// original parent whatever the child is re-parented to.
 type ForkBody struct {
 	Child       uint32
 	ChildStart  uint64

@@ -117,7 +117,7 @@ func TestDecodeRefusesWhatDoesNotFit(t *testing.T) {
 			}
 			short := slices.Clone(c.in[:cut])
 			if cut >= headerSize { // a length that is right for the rest, strings that are not
-				short = bytesOf(short).u32(24, uint32(cut))
+				short = short.u32(24, uint32(cut))
 				if err := r.Decode(short); !errors.Is(err, ErrRecord) {
 					t.Fatalf("%s that says it has %d bytes: %v", name, cut, err)
 				}
