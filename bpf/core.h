@@ -28,7 +28,6 @@ const volatile __u32 self_tgid = 0;     /* the agent: not observed */
 const volatile __u32 cgroup_v1 = 0;     /* containers are told apart by the v1 memory hierarchy */
 const volatile __u32 wake_bytes = 65536;/* unread bytes at which the reader is woken; it polls anyway */
 const volatile __u32 room[K_MAX] = {};  /* unread bytes above which a kind is refused: files leave room for execs */
-const volatile __u32 tcp_by_function = 0, open_by_function = 0; /* a function hook has them: sys_exit leaves them out */
 const volatile __u8 ops64[512] = {}, ops32[512] = {};           /* system call number -> op */
 
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 8 << 20); } events SEC(".maps");

@@ -12,10 +12,21 @@ static __always_inline int opened(struct file *f)
 	s->flags = 0;
 	return on_open(s, CURRENT(), f, 0);
 }
+
+/* by_call: the function runs for a system call that the sensor tells at its
+ * end, with its result and what was asked for. What is left is io_uring and
+ * sends that open a connection (TCP fast open). */
+static __always_inline int by_call(__u32 op)
+{
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(CURRENT());
+	__u64 nr = BPF_CORE_READ(regs, orig_ax);
+	if (nr >= 512) return 0;
+	return ops64[nr] == op || ops32[nr] == op || ops32[nr] == OP_SOCKETCALL;
+}
 static __always_inline int tcp(struct sock *sk, __u32 op)
 {
 	struct area *s = area(AREA_FUNC);
-	if (!s || !sk || current_tgid() == self_tgid) return 0;
+	if (!s || !sk || by_call(op) || current_tgid() == self_tgid) return 0;
 	struct net_rec *r = RECORD(s, net_rec);
 	__builtin_memset(r, 0, sizeof(*r));
 	r->family = BPF_CORE_READ(sk, __sk_common.skc_family);

@@ -109,7 +109,6 @@ static __always_inline int on_net(struct area *s, struct task_struct *t, struct 
 	__builtin_memset(r, 0, sizeof(*r));
 	r->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	r->proto = BPF_CORE_READ(sk, sk_protocol);
-	if (tcp_by_function && r->proto == IPPROTO_TCP && (c->op == OP_CONNECT || c->op == OP_ACCEPT)) return 0;
 	int sends = c->op >= OP_SENDTO && c->op <= OP_SENDMMSG;
 	if (sends && (r->proto != IPPROTO_UDP || c->flags & F_COMPAT)) return 0;
 	if (r->family == AF_UNIX) {

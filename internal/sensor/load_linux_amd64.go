@@ -133,7 +133,7 @@ func (s *Sensor) attach(p plan, allowed []Tier) Hook {
 		err := s.try(p, w, allowed)
 		if err == nil {
 			h.Tier = w.tier
-			if w.tier == TierFunction {
+			if w.tier == TierFunction && p.taken != nil {
 				p.taken(&s.consts)
 			}
 			return h
@@ -237,7 +237,7 @@ func (s *Sensor) attachProgram(spec *ebpf.ProgramSpec, p *ebpf.Program) (link.Li
 func (c *constants) set(spec *ebpf.CollectionSpec) error {
 	values := map[string]any{
 		"self_tgid": c.selfTGID, "cgroup_v1": flag(c.cgroupV1), "wake_bytes": uint32(wakeBytes), "room": roomsOf(c.ring),
-		"tcp_by_function": flag(c.tcpByFunction), "ops64": c.table(calls64), "ops32": c.table(calls32),
+		"ops64": c.table(calls64), "ops32": c.table(calls32),
 	}
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {

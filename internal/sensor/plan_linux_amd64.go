@@ -20,7 +20,7 @@ const (
 type plan struct {
 	name, sees string
 	ways       []way
-	taken      func(*constants) // the hook has it: the program of the system calls leaves it out
+	taken      func(*constants) // a function hook has it: the program of the system calls leaves it out; nil when it adds to that
 	late       bool             // attached when it is run, not before
 }
 
@@ -37,11 +37,11 @@ func plans() []plan {
 			{tier: TierFunction, object: objectWithBTF, programs: []string{"open_fentry"}},
 			{tier: TierSyscall, object: noObject},
 		}, taken: func(c *constants) { c.openByFunction = true }},
-		{name: "tcp", sees: "TCP connections made and accepted", ways: []way{
+		{name: "tcp", sees: "TCP connections made and accepted by other ways than the system calls for it", ways: []way{
 			{tier: TierFunction, object: objectWithBTF, programs: []string{"connect_fentry", "accept_fexit2"}, usable: (*kernel).acceptHasTwoArguments},
 			{tier: TierFunction, object: objectWithBTF, programs: []string{"connect_fentry", "accept_fexit4"}, usable: (*kernel).acceptHasFourArguments},
 			{tier: TierSyscall, object: noObject},
-		}, taken: func(c *constants) { c.tcpByFunction = true }},
+		}},
 		{name: "syscall", sees: "credentials, namespaces, mounts, ptrace, modules, bpf, names of files, sockets of all kinds", ways: tracepoint("on_syscall")},
 		{name: "dns", sees: "DNS questions and answers, however they are sent", ways: []way{
 			{tier: TierCgroup, object: objectWithoutBTF, programs: []string{"dns_connect4", "dns_connect6", "dns_sendmsg4", "dns_sendmsg6", "dns_egress", "dns_ingress"}, usable: (*kernel).hasUnified},

@@ -66,7 +66,6 @@ type constants struct {
 	selfTGID       uint32
 	cgroupV1       bool
 	ring           uint32
-	tcpByFunction  bool
 	openByFunction bool
 }
 

@@ -2,12 +2,13 @@ package sensor
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 	case "attack":
 		attack(os.Args[1])
 	case "flood":
-		flood(os.Args[1])
+		flood()
 	}
 }
 
@@ -152,15 +153,18 @@ func attack(string) {
 	}
 }
 
-// flood opens files as fast as it can for as many seconds as asked.
-func flood(seconds string) {
-	n, err := strconv.ParseFloat(seconds, 64)
-	must("seconds", err)
+// flood opens files as fast as it can until its input ends, and says how many.
+func flood() {
 	runtime.LockOSThread()
 	name, err := unix.BytePtrFromString("/etc/shadow")
 	must("name", err)
+	var over atomic.Bool
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		over.Store(true)
+	}()
 	opens := 0
-	for end := time.Now().Add(time.Duration(n * float64(time.Second))); time.Now().Before(end); {
+	for !over.Load() {
 		for range 500 {
 			if fd, _, e := unix.RawSyscall6(unix.SYS_OPENAT, ^uintptr(99), uintptr(unsafe.Pointer(name)), 0, 0, 0, 0); e == 0 {
 				unix.Close(int(fd))

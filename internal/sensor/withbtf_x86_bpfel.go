@@ -44,12 +44,10 @@ const (
 	withBTFProgSnapshotSockets = "snapshot_sockets"
 	withBTFProgSnapshotTasks   = "snapshot_tasks"
 	withBTFVarCgroupV1         = "cgroup_v1"
-	withBTFVarOpenByFunction   = "open_by_function"
 	withBTFVarOps32            = "ops32"
 	withBTFVarOps64            = "ops64"
 	withBTFVarRoom             = "room"
 	withBTFVarSelfTgid         = "self_tgid"
-	withBTFVarTcpByFunction    = "tcp_by_function"
 	withBTFVarWakeBytes        = "wake_bytes"
 )
 
@@ -134,14 +132,12 @@ type withBTFMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type withBTFVariableSpecs struct {
-	CgroupV1       *ebpf.VariableSpec `ebpf:"cgroup_v1"`
-	OpenByFunction *ebpf.VariableSpec `ebpf:"open_by_function"`
-	Ops32          *ebpf.VariableSpec `ebpf:"ops32"`
-	Ops64          *ebpf.VariableSpec `ebpf:"ops64"`
-	Room           *ebpf.VariableSpec `ebpf:"room"`
-	SelfTgid       *ebpf.VariableSpec `ebpf:"self_tgid"`
-	TcpByFunction  *ebpf.VariableSpec `ebpf:"tcp_by_function"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CgroupV1  *ebpf.VariableSpec `ebpf:"cgroup_v1"`
+	Ops32     *ebpf.VariableSpec `ebpf:"ops32"`
+	Ops64     *ebpf.VariableSpec `ebpf:"ops64"`
+	Room      *ebpf.VariableSpec `ebpf:"room"`
+	SelfTgid  *ebpf.VariableSpec `ebpf:"self_tgid"`
+	WakeBytes *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // withBTFObjects contains all objects after they have been loaded into the kernel.
@@ -193,14 +189,12 @@ func (m *withBTFMaps) Close() error {
 //
 // It can be passed to loadWithBTFObjects or ebpf.CollectionSpec.LoadAndAssign.
 type withBTFVariables struct {
-	CgroupV1       *ebpf.Variable `ebpf:"cgroup_v1"`
-	OpenByFunction *ebpf.Variable `ebpf:"open_by_function"`
-	Ops32          *ebpf.Variable `ebpf:"ops32"`
-	Ops64          *ebpf.Variable `ebpf:"ops64"`
-	Room           *ebpf.Variable `ebpf:"room"`
-	SelfTgid       *ebpf.Variable `ebpf:"self_tgid"`
-	TcpByFunction  *ebpf.Variable `ebpf:"tcp_by_function"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	CgroupV1  *ebpf.Variable `ebpf:"cgroup_v1"`
+	Ops32     *ebpf.Variable `ebpf:"ops32"`
+	Ops64     *ebpf.Variable `ebpf:"ops64"`
+	Room      *ebpf.Variable `ebpf:"room"`
+	SelfTgid  *ebpf.Variable `ebpf:"self_tgid"`
+	WakeBytes *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // withBTFPrograms contains all programs after they have been loaded into the kernel.

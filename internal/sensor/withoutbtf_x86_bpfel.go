@@ -37,12 +37,10 @@ const (
 	withoutBTFProgOnSchedFork   = "on_sched_fork"
 	withoutBTFProgOnSyscall     = "on_syscall"
 	withoutBTFVarCgroupV1       = "cgroup_v1"
-	withoutBTFVarOpenByFunction = "open_by_function"
 	withoutBTFVarOps32          = "ops32"
 	withoutBTFVarOps64          = "ops64"
 	withoutBTFVarRoom           = "room"
 	withoutBTFVarSelfTgid       = "self_tgid"
-	withoutBTFVarTcpByFunction  = "tcp_by_function"
 	withoutBTFVarWakeBytes      = "wake_bytes"
 )
 
@@ -120,14 +118,12 @@ type withoutBTFMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type withoutBTFVariableSpecs struct {
-	CgroupV1       *ebpf.VariableSpec `ebpf:"cgroup_v1"`
-	OpenByFunction *ebpf.VariableSpec `ebpf:"open_by_function"`
-	Ops32          *ebpf.VariableSpec `ebpf:"ops32"`
-	Ops64          *ebpf.VariableSpec `ebpf:"ops64"`
-	Room           *ebpf.VariableSpec `ebpf:"room"`
-	SelfTgid       *ebpf.VariableSpec `ebpf:"self_tgid"`
-	TcpByFunction  *ebpf.VariableSpec `ebpf:"tcp_by_function"`
-	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	CgroupV1  *ebpf.VariableSpec `ebpf:"cgroup_v1"`
+	Ops32     *ebpf.VariableSpec `ebpf:"ops32"`
+	Ops64     *ebpf.VariableSpec `ebpf:"ops64"`
+	Room      *ebpf.VariableSpec `ebpf:"room"`
+	SelfTgid  *ebpf.VariableSpec `ebpf:"self_tgid"`
+	WakeBytes *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
 // withoutBTFObjects contains all objects after they have been loaded into the kernel.
@@ -179,14 +175,12 @@ func (m *withoutBTFMaps) Close() error {
 //
 // It can be passed to loadWithoutBTFObjects or ebpf.CollectionSpec.LoadAndAssign.
 type withoutBTFVariables struct {
-	CgroupV1       *ebpf.Variable `ebpf:"cgroup_v1"`
-	OpenByFunction *ebpf.Variable `ebpf:"open_by_function"`
-	Ops32          *ebpf.Variable `ebpf:"ops32"`
-	Ops64          *ebpf.Variable `ebpf:"ops64"`
-	Room           *ebpf.Variable `ebpf:"room"`
-	SelfTgid       *ebpf.Variable `ebpf:"self_tgid"`
-	TcpByFunction  *ebpf.Variable `ebpf:"tcp_by_function"`
-	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
+	CgroupV1  *ebpf.Variable `ebpf:"cgroup_v1"`
+	Ops32     *ebpf.Variable `ebpf:"ops32"`
+	Ops64     *ebpf.Variable `ebpf:"ops64"`
+	Room      *ebpf.Variable `ebpf:"room"`
+	SelfTgid  *ebpf.Variable `ebpf:"self_tgid"`
+	WakeBytes *ebpf.Variable `ebpf:"wake_bytes"`
 }
 
 // withoutBTFPrograms contains all programs after they have been loaded into the kernel.
