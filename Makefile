@@ -8,8 +8,8 @@ GOLDEN = ./internal/matrix ./internal/normalize/azureactivity ./internal/normali
   ./internal/normalize/gcpaudit ./internal/rule ./internal/server/api ./internal/trace ./test
 
 # The packages that have goroutines; the core has none, which a test holds.
-GOROUTINES = ./cmd/... ./internal/bus/... ./internal/cli/... ./internal/client/... ./internal/daemon/... \
-  ./internal/pipeline/... ./internal/report/... ./internal/server/... ./internal/source/... ./internal/store/...
+GOROUTINES = ./cmd/... ./internal/agent/... ./internal/bus/... ./internal/cli/... ./internal/client/... ./internal/daemon/... \
+  ./internal/pipeline/... ./internal/report/... ./internal/sensor/... ./internal/server/... ./internal/source/... ./internal/store/...
 
 # Where the fuzz targets are looked for.
 FUZZ ?= .
@@ -19,8 +19,9 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: build
-build: ## static binary in bin/clew
+build: ## static binaries bin/clew and bin/clew-agent
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/clew ./cmd/clew
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/clew-agent ./cmd/clew-agent
 
 .PHONY: test
 test: ## all tests, as the README says
@@ -73,3 +74,16 @@ fuzz: ## each fuzz target for FUZZTIME
 .PHONY: bench
 bench: ## the figures of docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# The compiler whose objects are committed: another version's differ.
+BPF_CLANG = 14.0.6
+BPF2GO = $(GO) run github.com/cilium/ebpf/cmd/bpf2go@v0.22.0 -cc clang -target amd64 -tags linux -no-global-types
+BPF_CFLAGS = -O2 -g -mcpu=v3 -Wall -Werror -Wno-missing-declarations -Wno-unused-function
+
+.PHONY: bpf
+bpf: ## rebuild the programs of bpf/ and compare with those committed (needs clang, llvm-strip, libbpf's headers)
+	@command -v clang >/dev/null || { echo "make bpf needs clang $(BPF_CLANG), llvm-strip and libbpf's headers (Debian: clang libbpf-dev)"; exit 1; }
+	@clang --version | grep -q 'version $(BPF_CLANG)' || echo "not clang $(BPF_CLANG): the objects will differ from those committed"
+	cd internal/sensor && GOPACKAGE=sensor $(BPF2GO) -cflags "$(BPF_CFLAGS) -DUSE_BTF" withBTF ../../bpf/sensor.bpf.c
+	cd internal/sensor && GOPACKAGE=sensor $(BPF2GO) -cflags "$(BPF_CFLAGS)" withoutBTF ../../bpf/sensor.bpf.c
+	git diff --exit-code --stat internal/sensor

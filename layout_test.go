@@ -22,14 +22,14 @@ const module = "github.com/clew-sec/clew"
 // room and each other. ARCHITECTURE.md lists the rooms in this order.
 var ranks = [][]string{
 	{"event"},
-	{"matrix", "source", "normalize", "inventory", "rule", "config"},
+	{"matrix", "source", "normalize", "inventory", "rule", "config", "sensor"},
 	{"bus", "graph", "detect", "auditpolicy"},
 	{"trace"},
 	{"engine", "store"},
 	{"report"},
 	{"pipeline"},
 	{"server"},
-	{"daemon", "client"},
+	{"daemon", "client", "agent"},
 	{"cli"},
 }
 
@@ -130,6 +130,40 @@ func TestEveryRankedRoomExists(t *testing.T) {
 		if !here[r] {
 			t.Errorf("internal/%s has a rank, but there is no such room", r)
 		}
+	}
+}
+
+// TestAgentLinksOnlyTheNodeLine follows the imports of clew-agent: it runs as
+// root on every node, so what it links is what it needs there and no more.
+func TestAgentLinksOnlyTheNodeLine(t *testing.T) {
+	pkgs := readPackages(t)
+	rooms := map[string]bool{"agent": true, "sensor": true}
+	modules := []string{"github.com/cilium/ebpf", "github.com/spf13/cobra", "golang.org/x/sys"}
+	seen, todo := map[string]bool{}, []string{"cmd/clew-agent"}
+	for len(todo) > 0 {
+		dir := todo[0]
+		todo = todo[1:]
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		if pkgs[dir] == nil {
+			t.Fatalf("there is no package in %s", dir)
+		}
+		for imp := range pkgs[dir].imports {
+			r, ours := room(imp)
+			switch {
+			case ours && !rooms[r]:
+				t.Errorf("%s imports internal/%s: clew-agent links the node line only", dir, r)
+			case ours:
+				todo = append(todo, strings.TrimPrefix(imp, module+"/"))
+			case strings.Contains(imp, ".") && !slices.ContainsFunc(modules, func(m string) bool { return imp == m || strings.HasPrefix(imp, m+"/") }):
+				t.Errorf("%s imports %s, which clew-agent has no use for", dir, imp)
+			}
+		}
+	}
+	if !seen["internal/sensor"] {
+		t.Error("clew-agent does not link the sensor: this test looks at nothing")
 	}
 }
 

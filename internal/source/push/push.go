@@ -106,7 +106,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.reply(w, r, http.StatusOK, "")
 		return
 	}
-	if r.Context().Err() != nil { // nobody hears the answer, and nothing of ours is wrong
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil { // nobody hears the answer
 		e.Meter.Rejected("sender_gone", nil, time.Now())
 		return
 	}
