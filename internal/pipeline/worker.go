@@ -386,10 +386,10 @@ func (w *Worker) store(ctx context.Context) error {
 	go func() {
 		defer close(made)
 		buffered := bufio.NewWriterSize(out, 128<<10)
-		out.CloseWithError(cmp.Or(w.snapshot(buffered), buffered.Flush()))
+		_ = out.CloseWithError(cmp.Or(w.snapshot(buffered), buffered.Flush()))
 	}()
 	err := w.cfg.Snapshots.SaveSnapshot(ctx, w.cfg.Cluster, r)
-	r.CloseWithError(cmp.Or(err, io.ErrClosedPipe)) // what is not read ends the writing
+	_ = r.CloseWithError(cmp.Or(err, io.ErrClosedPipe)) // what is not read ends the writing
 	<-made
 	return err
 }
