@@ -45,21 +45,21 @@ func (c *traceCommand) runWatch(cmd *cobra.Command, changesOnly bool) error {
 	if err != nil {
 		return err
 	}
-	api, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer api.Close()
 	w := &watcher{quiet: changesOnly, told: map[string]uint64{}, print: func(m *clewv1.WatchTracesResponse) error {
 		return c.change(cmd.OutOrStdout(), m)
 	}}
+	refused := false
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		began := w.streams
-		err := w.stream(cmd.Context(), api, filter)
+		err := c.stream(cmd.Context(), w, filter)
 		if cmd.Context().Err() != nil {
 			return nil // interrupted: the ordinary end
 		}
-		if w.streams == 0 || !passing(err) {
+		// The token in a data folder changes when its server starts; the file may do so a
+		// moment after the server answers.
+		late := c.settings.Data != "" && !refused && connect.CodeOf(err) == connect.CodeUnauthenticated
+		refused = late
+		if w.streams == 0 || !passing(err) && !late {
 			return err
 		}
 		if w.streams > began {
@@ -72,6 +72,16 @@ func (c *traceCommand) runWatch(cmd *cobra.Command, changesOnly bool) error {
 			return nil
 		}
 	}
+}
+
+// stream watches once, with what the profile says now.
+func (c *traceCommand) stream(ctx context.Context, w *watcher, filter *clewv1.TraceFilter) error {
+	api, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	return w.stream(ctx, api, filter)
 }
 
 // watcher follows traces over several streams and prints each state once.

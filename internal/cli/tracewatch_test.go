@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -19,6 +21,7 @@ import (
 
 	clewv1 "github.com/clew-sec/clew/api/clew/v1"
 	"github.com/clew-sec/clew/api/clew/v1/clewv1connect"
+	"github.com/clew-sec/clew/internal/client"
 )
 
 // restarting is a server whose streams end: each has a script.
@@ -139,5 +142,54 @@ func TestOpenAlerts(t *testing.T) {
 		if got := open(x); got != tt.want {
 			t.Errorf("alert %v, %v: open %v", tt.alert, tt.state, got)
 		}
+	}
+}
+
+// TestWatchTakesTheNextTokenOfAFolder: a server that starts again leaves another token
+// in its folder, a moment after it answers.
+func TestWatchTakesTheNextTokenOfAFolder(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	dir := t.TempDir()
+	s := &restarting{scripts: [][]*clewv1.WatchTracesResponse{{told("a", 1)}, {told("a", 1), told("b", 2)}}, done: cancel}
+	mux := http.NewServeMux()
+	mux.Handle(clewv1connect.NewTraceServiceHandler(s))
+	var refused atomic.Int32
+	srv := httptest.NewUnstartedServer(nil)
+	profile := func(token string) client.Profile {
+		sum := sha256.Sum256(srv.Certificate().Raw)
+		return client.Profile{Server: srv.URL, Token: token, Fingerprint: "sha256:" + hex.EncodeToString(sum[:])}
+	}
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		want := "Bearer first"
+		if s.streams.Load() > 0 {
+			want = "Bearer second"
+		}
+		if r.Header.Get("Authorization") == want {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		refused.Add(1)
+		w.WriteHeader(http.StatusUnauthorized)
+		if err := profile("second").Write(filepath.Join(dir, client.DataProfile)); err != nil {
+			t.Error(err)
+		}
+	})
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	if err := profile("first").Write(filepath.Join(dir, client.DataProfile)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := NewTraceCommand(RemoteDeps{Now: time.Now, Env: func(string) string { return "" }})
+	var out, errs bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetErr(&errs)
+	cmd.SetArgs([]string{"watch", "--data", dir})
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		t.Fatalf("%v\n%s", err, errs.String())
+	}
+	if n := strings.Count(out.String(), "\n"); n != 2 || refused.Load() != 1 {
+		t.Errorf("%d lines, refused %d times:\n%s%s", n, refused.Load(), out.String(), errs.String())
 	}
 }
