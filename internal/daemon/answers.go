@@ -190,8 +190,10 @@ func (d tokenDesk) Create(ctx context.Context, name string, role clewv1.Role, so
 		}
 	}
 	secret, r, err := d.auth.Create(ctx, n)
-	if err != nil {
+	if errors.Is(err, auth.ErrAsked) {
 		return nil, "", fmt.Errorf("%w: %w", api.ErrQuery, err)
+	} else if err != nil {
+		return nil, "", err
 	}
 	return tokenOf(&r), secret, nil
 }

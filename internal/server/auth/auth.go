@@ -21,6 +21,8 @@ var (
 	ErrDenied  = errors.New("the token is not valid")
 	ErrTooMany = errors.New("too many failed attempts from this address")
 	ErrStore   = errors.New("the store of tokens cannot be asked")
+	// ErrAsked is wrapped by errors about what a new token is to be.
+	ErrAsked = errors.New("no such token can be made")
 )
 
 // Verifier takes bearer tokens that are not clew's own, such as those that a cloud
@@ -265,10 +267,11 @@ type NewToken struct {
 	By     string        // ID of who asked for it
 }
 
-// Create makes a token. It is returned this once and not stored.
+// Create makes a token. It is returned this once and not stored. The error wraps
+// ErrAsked when it is the caller's.
 func (a *Authenticator) Create(ctx context.Context, n NewToken) (token string, r Record, err error) {
 	if n.Role == Setup {
-		return "", Record{}, errors.New("set-up tokens are made by the server alone")
+		return "", Record{}, fmt.Errorf("%w: set-up tokens are made by the server alone", ErrAsked)
 	}
 	return a.create(ctx, random(10), n)
 }
@@ -281,7 +284,7 @@ func (a *Authenticator) create(ctx context.Context, id string, n NewToken) (stri
 		r.Expires = now.Add(n.Lives)
 	}
 	if err := r.check(); err != nil {
-		return "", Record{}, fmt.Errorf("making a token: %w", err)
+		return "", Record{}, fmt.Errorf("making a token: %w: %w", ErrAsked, err)
 	}
 	r.Hash = hash(secret)
 	text, err := json.Marshal(r)
