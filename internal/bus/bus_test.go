@@ -16,8 +16,8 @@ import (
 	"github.com/clew-sec/clew/internal/source/file"
 )
 
-// open opens a log that the test closes.
-// open opens a log whose readers read what is stored, as those do that lag.
+// open opens a log whose readers read what is stored, as those do that lag. The test
+// closes it.
 func open(t testing.TB, cfg bus.Config) *bus.Log {
 	t.Helper()
 	l := remembering(t, cfg)
@@ -25,6 +25,7 @@ func open(t testing.TB, cfg bus.Config) *bus.Log {
 	return l
 }
 
+// remembering is open, and the last messages stay at hand.
 func remembering(t testing.TB, cfg bus.Config) *bus.Log {
 	t.Helper()
 	if cfg.MinFreeBytes == 0 {

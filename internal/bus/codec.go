@@ -46,6 +46,10 @@ const (
 	// softMessage is where a stored message is too long to be handled well and is
 	// split, unless it is one record (NATS is measured best at 64-512 KiB).
 	softMessage = 512 << 10
+
+	// keptBlock is the longest buffer that a packer keeps for the next message: there
+	// is a packer for each source.
+	keptBlock = 2 << 20
 )
 
 var errMalformed = errors.New("malformed message")
@@ -109,10 +113,7 @@ func (p *packer) encode(b source.Batch) packed {
 		parts[i] = b.Records[i].Raw
 	}
 	raw := bytes.Join(parts, nil)
-	if n := s2.MaxEncodedLen(len(raw)); cap(p.block) < n {
-		p.block = make([]byte, n)
-	}
-	block := s2.Encode(p.block[:cap(p.block)], raw)
+	block := s2.Encode(p.room(s2.MaxEncodedLen(len(raw))), raw)
 	msg := appendHeader(make([]byte, 0, len(block)+6*len(parts)+512), b, kindRecords)
 	records := make([]file.Record, len(parts))
 	at := 0
@@ -124,6 +125,17 @@ func (p *packer) encode(b source.Batch) packed {
 	}
 	b.Records = records
 	return packed{seal(append(msg, block...)), b}
+}
+
+// room returns a buffer of n bytes at least, for the message in work.
+func (p *packer) room(n int) []byte {
+	if n > keptBlock {
+		return make([]byte, n)
+	}
+	if len(p.block) < n {
+		p.block = make([]byte, n)
+	}
+	return p.block
 }
 
 // seal writes the checksum into msg.

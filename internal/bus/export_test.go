@@ -60,3 +60,11 @@ func (l *Log) Stray(t *testing.T, o *Objects, id string) {
 		t.Fatal(err)
 	}
 }
+
+// Lose takes the stream of a cluster away, behind the log's back.
+func (l *Log) Lose(t *testing.T, cluster string) {
+	t.Helper()
+	if err := l.js.DeleteStream(t.Context(), streamOf(cluster)); err != nil {
+		t.Fatal(err)
+	}
+}

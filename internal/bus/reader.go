@@ -232,6 +232,7 @@ func (r *Reader) isAhead(last uint64) error {
 		return nil
 	}
 	r.looked = false
+	r.log.recent.forget(r.cluster)
 	return &AheadError{Cluster: r.cluster, After: r.next - 1, Last: last}
 }
 

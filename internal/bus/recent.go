@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 
@@ -8,9 +9,14 @@ import (
 	"github.com/clew-sec/clew/internal/source"
 )
 
-// recentBytes is how much of what was stored last stays at hand, all clusters
-// together, in bytes of records.
-const recentBytes = 32 << 20
+const (
+	// recentBytes is how much of what was stored last stays at hand, all clusters
+	// together, in bytes of records and what goes with each.
+	recentBytes = 32 << 20
+	// recordBytes is what goes with a record: it as a struct, and its share of a
+	// message of few.
+	recordBytes = 128
+)
 
 // recent holds the messages stored last by this process, so that a reader who keeps
 // up neither asks the log for them nor unpacks them. What is in it was acknowledged
@@ -44,8 +50,8 @@ func (r *recent) put(seq uint64, b source.Batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := place{b.Cluster, seq}
-	if _, again := r.at[p]; again {
-		return
+	if _, again := r.at[p]; again { // of the log that was there before
+		r.drop(b.Cluster)
 	}
 	r.at[p], r.oldest, r.bytes = b, append(r.oldest, p), r.bytes+size
 	for r.bytes > r.max {
@@ -62,9 +68,29 @@ func (r *recent) get(cluster string, seq uint64) (source.Batch, bool) {
 	return b, ok
 }
 
+// forget drops what is at hand of a cluster whose log is another one, or has lost its
+// end: the same places will have other messages.
+func (r *recent) forget(cluster string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.drop(cluster)
+}
+
+// drop is forget under the lock.
+func (r *recent) drop(cluster string) {
+	r.oldest = slices.DeleteFunc(r.oldest, func(p place) bool {
+		if p.cluster != cluster {
+			return false
+		}
+		r.bytes -= sizeOf(r.at[p])
+		delete(r.at, p)
+		return true
+	})
+}
+
 func sizeOf(b source.Batch) (bytes int) {
 	for i := range b.Records {
-		bytes += len(b.Records[i].Raw)
+		bytes += len(b.Records[i].Raw) + recordBytes
 	}
 	return bytes
 }

@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -66,5 +67,41 @@ func TestLittleStaysAtHand(t *testing.T) {
 		if m := next(t, r); m.Seq != uint64(i+1) || len(m.Batch.Records[0].Raw) != 1<<20 {
 			t.Fatalf("message %d: %d bytes", m.Seq, len(m.Batch.Records[0].Raw))
 		}
+	}
+}
+
+// TestNothingOfAnotherLogIsAtHand takes the stream away under a log that is open, as
+// who restores a cluster does: what is acknowledged afterwards is what is read.
+func TestNothingOfAnotherLogIsAtHand(t *testing.T) {
+	l := remembering(t, bus.Config{Dir: t.TempDir()})
+	for i := range 5 {
+		accept(t, l, batch("c", fmt.Sprint("old", i)))
+	}
+	r := read(t, l, "c", 5)
+	l.Lose(t, "c")
+	for i := range 2 {
+		accept(t, l, batch("c", fmt.Sprint("new", i)))
+	}
+	_, err := r.Next(deadline(t))
+	if _, ahead := errors.AsType[*bus.AheadError](err); !ahead {
+		t.Fatal(err)
+	}
+	for i := 2; i < 4; i++ {
+		accept(t, l, batch("c", fmt.Sprint("new", i)))
+	}
+	again := read(t, l, "c", 0)
+	for i := range 4 {
+		if m := next(t, again); string(m.Batch.Records[0].Raw) != fmt.Sprint("new", i) {
+			t.Errorf("message %d is %s", m.Seq, m.Batch.Records[0].Raw)
+		}
+	}
+}
+
+// TestSmallRecordsAtHand holds that records without much in them count too.
+func TestSmallRecordsAtHand(t *testing.T) {
+	l := remembering(t, bus.Config{Dir: t.TempDir()})
+	accept(t, l, batch("c", make([]string, 1000)...))
+	if n := l.AtHand(); n < 64*1000 {
+		t.Errorf("1000 records count as %d bytes", n)
 	}
 }

@@ -177,6 +177,16 @@ func (l *Live) repeat(what, cluster string, log *bus.Identity, f func() error) {
 	}
 }
 
+// kept returns up to which message worker and archiver have for good what the log
+// has; 0 while one of them has yet to find that it is another log.
+func (c *live) kept() uint64 {
+	saved, log := c.worker.kept()
+	if log != c.archive.log.Load() {
+		return 0
+	}
+	return min(saved, c.archive.Position())
+}
+
 // trim takes what worker and archiver have for good off the log.
 func (l *Live) trim() {
 	done := map[string]uint64{}
@@ -189,7 +199,7 @@ func (l *Live) trim() {
 			return
 		}
 		for cluster, c := range l.parts() {
-			upTo := min(c.worker.Status().Saved, c.archive.Position())
+			upTo := c.kept()
 			if upTo == 0 || upTo == done[cluster] {
 				continue
 			}

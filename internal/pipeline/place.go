@@ -34,6 +34,7 @@ type Marks interface {
 type numbered struct {
 	Archive
 	base atomic.Int64 // -1: not known yet
+	log  atomic.Int64 // id of the log
 }
 
 func newNumbered(a Archive) *numbered {
@@ -79,6 +80,7 @@ func (n *numbered) place(ctx context.Context, marks Marks, cluster string, log b
 		}
 	}
 	n.base.Store(int64(next.Base))
+	n.log.Store(log.ID)
 	return replaced, nil
 }
 
@@ -88,12 +90,26 @@ func (n *numbered) place(ctx context.Context, marks Marks, cluster string, log b
 func (w *Worker) place(log bus.Identity, behind bool) uint64 {
 	replaced := behind || w.log != 0 && w.log != log.ID || w.pos > log.Last
 	w.log = log.ID
+	w.mu.Lock()
+	w.keptLog = log.ID
+	if replaced {
+		w.status.Saved = 0 // of the log before
+	}
+	w.mu.Unlock()
 	if replaced {
 		w.rewind(log.Before)
 		w.tellReplaced("engine", log)
 	}
 	w.note("")
 	return w.pos
+}
+
+// kept returns the last message in a stored snapshot, and the id of the log that it
+// is of.
+func (w *Worker) kept() (saved uint64, log int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status.Saved, w.keptLog
 }
 
 // tellReplaced says that the log is another one, or was cut, where it is seen: in the

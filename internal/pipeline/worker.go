@@ -121,9 +121,10 @@ type Worker struct {
 	asks chan func()
 	done chan struct{}
 
-	mu     sync.Mutex
-	status WorkerStatus
-	levels levels
+	mu      sync.Mutex
+	status  WorkerStatus
+	keptLog int64 // id of the log that status.Saved counts
+	levels  levels
 }
 
 // WorkerStatus is how far a worker is.

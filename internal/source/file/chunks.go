@@ -14,16 +14,28 @@ func (c *Chunks) take() *[chunkSize]byte {
 	return new([chunkSize]byte)
 }
 
-// Borrow makes r take its chunks from c. Call it before the first Next, and Return
-// when no record of r is used any more.
+// Borrow makes r take its chunks from c. Call it before the first Next.
 func (r *Reader) Borrow(c *Chunks) { r.chunks = c }
 
-// Return gives back what r borrowed: its records, and what aliases them, are void.
-func (r *Reader) Return() {
+// GiveBack gives back the chunks that r borrowed and has read to their end: the
+// records so far, and what aliases them, are void. Next may be called again.
+func (r *Reader) GiveBack() {
+	kept := r.borrowed[:0]
 	for _, b := range r.borrowed {
-		r.chunks.pool.Put(b)
+		if len(r.buf) > 0 && &r.buf[0] == &b[0] {
+			kept = append(kept, b)
+		} else {
+			r.chunks.pool.Put(b)
+		}
 	}
-	r.borrowed, r.buf, r.pos = nil, nil, 0
+	clear(r.borrowed[len(kept):])
+	r.borrowed = kept
+}
+
+// Return is GiveBack of all chunks. Next may not be called again.
+func (r *Reader) Return() {
+	r.buf, r.pos = nil, 0
+	r.GiveBack()
 }
 
 // newChunk returns a chunk of n bytes at least, with capacity for more.

@@ -37,6 +37,31 @@ func TestBorrowedChunks(t *testing.T) {
 	}
 }
 
+// TestGiveBackGoesOn holds that what is not yet read stays when chunks are given back.
+func TestGiveBackGoesOn(t *testing.T) {
+	var chunks Chunks
+	line := string(auditLine())
+	var in strings.Builder
+	for i := range 2000 {
+		in.WriteString(strings.Replace(line, "web-1", fmt.Sprint("web-", i), 1) + "\n")
+	}
+	r := NewReader("x", strings.NewReader(in.String()))
+	r.Borrow(&chunks)
+	for i := range 2000 {
+		rec, err := r.Next()
+		if want := strings.Replace(line, "web-1", fmt.Sprint("web-", i), 1); err != nil || string(rec.Raw) != want {
+			t.Fatalf("record %d is %q (%v)", i, rec.Raw, err)
+		}
+		if i%7 == 0 {
+			r.GiveBack()
+			clear(chunks.take()[:]) // somebody else's now
+		}
+		if len(r.borrowed) > 2 {
+			t.Fatalf("%d chunks are borrowed", len(r.borrowed))
+		}
+	}
+}
+
 func all(t *testing.T, r *Reader) (raw [][]byte) {
 	for {
 		rec, err := r.Next()

@@ -53,9 +53,10 @@ func (f Format) String() string {
 
 // Record is one record as its source wrote it.
 type Record struct {
-	// Raw is the JSON object. It is never overwritten, so strings may alias
-	// it; keeping one keeps a chunk of at least 256 KiB in memory. The reader
-	// checked where it ends but, on the fast path, not that it is valid JSON.
+	// Raw is the JSON object. It is never overwritten unless the reader borrowed its
+	// chunks (see Reader.GiveBack), so strings may alias it; keeping one keeps a chunk
+	// of at least 256 KiB in memory. The reader checked where it ends but, on the fast
+	// path, not that it is valid JSON.
 	Raw    []byte
 	Pos    event.Position
 	Format Format

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,11 +67,12 @@ type intake struct {
 	pending int64 // of these since the last delivery
 	held    int64 // taken from the budget
 
-	readers []*file.Reader // which lent their chunks to records
-	records []file.Record  // not yet delivered
-	bytes   int            // of records
-	sent    bool           // a piece is on the log
-	large   error          // a record was too large for the log
+	reader  *file.Reader  // lent its chunks to records[copied:]; nil before the first
+	records []file.Record // not yet delivered
+	copied  int           // how many of records are in memory of their own
+	bytes   int           // of records
+	sent    bool          // a piece is on the log
+	large   error         // a record was too large for the log
 }
 
 // open returns the body, unpacked as encoding says and counted.
@@ -132,17 +134,32 @@ func (in *intake) release() {
 
 func (in *intake) close() {
 	in.release()
-	for _, r := range in.readers {
-		r.Return() // what the sink took it copied
+	if in.reader != nil {
+		in.reader.Return() // what the sink took it copied
 	}
+}
+
+// copyOut copies the records that are still in the chunks of the reader before: each
+// message of an envelope has a reader of its own, and a chunk for each small message
+// would be far more than the budget knows of.
+func (in *intake) copyOut() {
+	if in.reader == nil {
+		return
+	}
+	for i := in.copied; i < len(in.records); i++ {
+		in.records[i].Raw = bytes.Clone(in.records[i].Raw)
+	}
+	in.copied = len(in.records)
+	in.reader.Return()
 }
 
 // split takes the records of r, delivering full pieces on the way.
 func (in *intake) split(r io.Reader) error {
+	in.copyOut()
 	records := file.NewReader(in.Name, r)
 	records.OnUnpack(in.read)
 	records.Borrow(in.chunks)
-	in.readers = append(in.readers, records)
+	in.reader = records
 	defer func() { _ = records.Close() }() // decompressors: nothing is written
 	return source.Split(records, in.Meter, in.take)
 }
@@ -190,7 +207,8 @@ func (in *intake) deliver() error {
 		in.sent = true
 	}
 	clear(in.records)
-	in.records, in.bytes = in.records[:0], 0
+	in.records, in.copied, in.bytes = in.records[:0], 0, 0
+	in.reader.GiveBack()
 	in.release()
 	return nil
 }
