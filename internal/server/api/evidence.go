@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -138,12 +137,12 @@ func (s *Server) keep(ctx context.Context, id string) (complete bool, err error)
 	if err != nil {
 		return false, err
 	}
+	ids, _, _ := archive.Evidence(&x.trace)
+	complete = !slices.ContainsFunc(ids, func(id event.ID) bool { return e.Records[id.String()].Raw == nil })
 	b, err := e.encode()
 	if err != nil {
 		return false, err
 	}
-	ids, _, _ := archive.Evidence(&x.trace)
-	complete = !slices.ContainsFunc(ids, func(id event.ID) bool { return e.Records[id.String()].Raw == nil })
 	return complete, s.cfg.Evidence.Save(ctx, id, b)
 }
 
@@ -198,26 +197,28 @@ func (s *Server) withRecords(ctx context.Context, known *clewv1.Trace, x *extrac
 	return out, nil
 }
 
-// raw returns the records, oldest first.
-func (e *evidence) raw() [][]byte {
-	var ids []string
-	for id := range e.Records {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b string) int {
+// ids returns the ids of the records, oldest first.
+func (e *evidence) ids() []string {
+	return slices.SortedFunc(maps.Keys(e.Records), func(a, b string) int {
 		return cmp.Or(cmp.Compare(e.Records[a].Time, e.Records[b].Time), cmp.Compare(a, b))
 	})
-	out := make([][]byte, len(ids))
-	for i, id := range ids {
-		out[i] = e.Records[id].Raw
+}
+
+// raw returns the records, oldest first.
+func (e *evidence) raw() [][]byte {
+	var out [][]byte
+	for _, id := range e.ids() {
+		out = append(out, e.Records[id].Raw)
 	}
 	return out
 }
 
+// encode returns what is saved. Records beyond maxEvidence are left out, the newest
+// first: how a trace began is what is asked for later.
 func (e *evidence) encode() ([]byte, error) {
-	bytesLeft := maxEvidence
-	for id, r := range e.Records {
-		if bytesLeft -= len(r.Raw); bytesLeft < 0 {
+	left := maxEvidence
+	for _, id := range e.ids() {
+		if left -= len(e.Records[id].Raw); left < 0 {
 			delete(e.Records, id)
 		}
 	}
@@ -238,7 +239,7 @@ func (s *Server) load(ctx context.Context, id string) (*evidence, error) {
 	e := &evidence{}
 	z, err := gzip.NewReader(bytes.NewReader(b))
 	if err == nil {
-		err = json.NewDecoder(io.LimitReader(z, 8*maxEvidence)).Decode(e)
+		err = json.NewDecoder(z).Decode(e)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the evidence of trace %s: %w", id, err)
