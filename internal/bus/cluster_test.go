@@ -154,22 +154,17 @@ func TestClusterLosesItsLeader(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { p.write(t, l) })
 	r := read(t, l, "c", 0)
-	seen := map[string]int{}
-	var order []string
+	var c contents
 	readSome := func(n int) {
 		t.Helper()
 		for range n {
-			for _, rec := range next(t, r).Batch.Records {
-				if seen[string(rec.Raw)]++; seen[string(rec.Raw)] == 1 {
-					order = append(order, string(rec.Raw))
-				}
-			}
+			c.take(next(t, r))
 		}
 	}
 	readSome(50)
 	for range 2 {
 		leader := leaderOf(t, opts)
-		t.Logf("killing %s after %d records", leader, len(order))
+		t.Logf("killing %s after %d records", leader, len(c.order))
 		end(servers[leader])
 		readSome(100)
 		i := slices.IndexFunc(opts, func(o server.Options) bool { return o.ServerName == leader })
@@ -187,14 +182,7 @@ func TestClusterLosesItsLeader(t *testing.T) {
 	for left := messagesLeft(t, l, r); left > 0; left-- {
 		readSome(1)
 	}
-	for name, attempts := range p.attempts {
-		if n := seen[name]; n < 1 || n > attempts {
-			t.Errorf("%s, sent %d times, is on the log %d times", name, attempts, n)
-		}
-	}
-	if !slices.IsSorted(order) {
-		t.Error("the records are out of order")
-	}
+	c.check(t, p)
 	t.Logf("%d acknowledged, %d attempts refused", len(p.attempts), p.refused.Load())
 }
 
@@ -208,10 +196,51 @@ func messagesLeft(t *testing.T, l *bus.Log, r *bus.Reader) (left uint64) {
 	return left
 }
 
+// contents are the records of a log as they were read.
+type contents struct {
+	seen  map[string]int
+	order []string // each where it was seen first
+}
+
+func (c *contents) take(m bus.Message) {
+	if c.seen == nil {
+		c.seen = map[string]int{}
+	}
+	for _, rec := range m.Batch.Records {
+		if c.seen[string(rec.Raw)]++; c.seen[string(rec.Raw)] == 1 {
+			c.order = append(c.order, string(rec.Raw))
+		}
+	}
+}
+
+// check holds that each acknowledged record is there, no more often than it was sent,
+// and in order.
+func (c *contents) check(t *testing.T, p *persistent) {
+	t.Helper()
+	for name, attempts := range p.attempts {
+		if n := c.seen[name]; n < 1 || n > attempts {
+			t.Errorf("%s, sent %d times, is on the log %d times", name, attempts, n)
+		}
+	}
+	if !slices.IsSorted(c.order) {
+		t.Error("the records are out of order")
+	}
+}
+
 // leaderOf returns the server that leads the stream.
 func leaderOf(t *testing.T, opts []server.Options) (leader string) {
 	t.Helper()
-	nc, err := nats.Connect(strings.Join(urls(opts...), ","))
+	waitForStream(t, opts, "a leader", func(c *jetstream.ClusterInfo) bool {
+		leader = c.Leader
+		return true
+	})
+	return leader
+}
+
+// waitForStream waits until the stream has a leader and done with what that says.
+func waitForStream(t *testing.T, opts []server.Options, what string, done func(*jetstream.ClusterInfo) bool) {
+	t.Helper()
+	nc, err := nats.Connect(strings.Join(urls(opts...), ","), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,15 +249,14 @@ func leaderOf(t *testing.T, opts []server.Options) (leader string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a leader", func() bool {
+	waitFor(t, what, func() bool {
 		s, err := js.Stream(soon(t), "clew-log-c")
-		if err != nil || s.CachedInfo().Cluster == nil {
+		if err != nil {
 			return false
 		}
-		leader = s.CachedInfo().Cluster.Leader
-		return leader != ""
+		c := s.CachedInfo().Cluster
+		return c != nil && c.Leader != "" && done(c)
 	})
-	return leader
 }
 
 func TestReaderAndWriterOutlastAServer(t *testing.T) {
