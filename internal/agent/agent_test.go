@@ -112,9 +112,13 @@ func TestJSONHoldsTheSame(t *testing.T) {
 		}
 	}
 	exec := record(sensor.KindExec, 0)
-	exec.Exec.Args = []byte("a\x00\xff\"\x01é\x00")
+	exec.Exec.Args = []byte("a\x00\xff\"\x01\u009bé\x00")
 	var o struct{ Args []string }
-	if err := json.Unmarshal(v.appendJSON(nil, &exec), &o); err != nil || fmt.Sprintf("%q", o.Args) != `["a" "�\"\x01é"]` {
+	line := v.appendJSON(nil, &exec)
+	if bytes.ContainsRune(line, 0x9b) {
+		t.Errorf("%q moves the cursor of a terminal", line)
+	}
+	if err := json.Unmarshal(line, &o); err != nil || fmt.Sprintf("%q", o.Args) != `["a" "�\"\x01\u009bé"]` {
 		t.Errorf("arguments %q, %v", o.Args, err)
 	}
 }

@@ -73,7 +73,7 @@ func appendString(b, s []byte) []byte {
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
-		case r < ' ' || r == 0x7f:
+		case r < ' ' || r >= 0x7f && r < 0xa0: // a terminal obeys C1 controls too
 			b = append(b, `\u00`...)
 			b = append(b, "0123456789abcdef"[r>>4], "0123456789abcdef"[r&15])
 		default:

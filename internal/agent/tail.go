@@ -18,9 +18,6 @@ import (
 	"github.com/clew-sec/clew/internal/sensor/cgroup"
 )
 
-// cgroupRoot is where hierarchies are mounted on every current distribution.
-const cgroupRoot = "/sys/fs/cgroup"
-
 // flushEvery is how long a printed line may wait in the buffer.
 const flushEvery = 100 * time.Millisecond
 
@@ -69,27 +66,29 @@ func (o *tailOptions) wanted() (map[sensor.Kind]bool, error) {
 }
 
 func tail(ctx context.Context, out, status io.Writer, o tailOptions, wanted map[sensor.Kind]bool) error {
-	v, err := newView(cgroupRoot)
-	if err != nil {
-		return err
-	}
 	s, err := sensor.Open(sensor.Options{})
 	if err != nil {
 		return err
 	}
-	err = tellBlind(s.Hooks(), status)
+	err = tellBlind(newReport(s.Hooks(), node()), status)
 	if err == nil {
-		err = newPrinter(out, v, o.json, wanted).run(ctx, s, o.snapshot)
+		err = show(ctx, s, out, o, wanted)
 	}
 	return errors.Join(err, tellLosses(s, status), s.Close())
 }
 
-func tellBlind(hooks []sensor.Hook, w io.Writer) error {
-	for _, h := range hooks {
-		if b := blindness(h); b != "" {
-			if _, err := fmt.Fprintln(w, "clew-agent: blind:", b); err != nil {
-				return err
-			}
+func show(ctx context.Context, s *sensor.Sensor, out io.Writer, o tailOptions, wanted map[sensor.Kind]bool) error {
+	v, err := newView(s.CgroupRoot())
+	if err != nil {
+		return err
+	}
+	return newPrinter(out, v, o.json, wanted).run(ctx, s, o.snapshot)
+}
+
+func tellBlind(r *report, w io.Writer) error {
+	for _, b := range r.Blind {
+		if _, err := fmt.Fprintln(w, "clew-agent: blind:", b); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 )
+
+// rootCgroup is the inode of a hierarchy's root: cgroup_setup_root of the kernel's kernel/cgroup/cgroup.c.
+const rootCgroup = 1
 
 // kernel is what is known of the running kernel before anything is loaded.
 type kernel struct {
@@ -16,11 +21,17 @@ type kernel struct {
 	external bool
 	unified  string // where the v2 hierarchy is mounted, "" when it is not
 	memoryV1 bool
+	cgroups  string // where the hierarchy is mounted that tells containers apart, "" when it is not
 	lsms     string // comma-separated; "" when securityfs is not mounted
 }
 
 func readKernel(externalBTF string) (*kernel, error) {
-	k := &kernel{unified: unifiedMount(), memoryV1: memoryHierarchyIsV1()}
+	k := &kernel{memoryV1: memoryHierarchyIsV1()}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return nil, fmt.Errorf("reading what is mounted: %w", err)
+	}
+	k.mounted(mounts)
 	b, err := os.ReadFile("/sys/kernel/security/lsm")
 	if err == nil {
 		k.lsms = string(b)
@@ -51,6 +62,13 @@ func (k *kernel) hasUnified() error {
 	if k.unified == "" {
 		return errors.New("the v2 cgroup hierarchy is not mounted")
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(k.unified, &st); err != nil {
+		return fmt.Errorf("looking at %q: %w", k.unified, err)
+	}
+	if st.Ino != rootCgroup {
+		return fmt.Errorf("what is mounted at %q is not the root of the v2 hierarchy: only what is below it would be seen", k.unified)
+	}
 	return nil
 }
 
@@ -73,17 +91,23 @@ func (k *kernel) acceptHas(n int) error {
 	return nil
 }
 
-func unifiedMount() string {
-	b, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return ""
-	}
-	for line := range bytes.Lines(b) {
-		if f := bytes.Fields(line); len(f) > 2 && string(f[2]) == "cgroup2" {
-			return string(f[1])
+// mounted takes from /proc/self/mounts where the hierarchies are, the first
+// mount of each.
+func (k *kernel) mounted(mounts []byte) {
+	var memory string
+	for line := range bytes.Lines(mounts) {
+		f := bytes.Fields(line)
+		switch {
+		case len(f) < 4:
+		case string(f[2]) == "cgroup2" && k.unified == "":
+			k.unified = string(f[1])
+		case string(f[2]) == "cgroup" && memory == "" && slices.Contains(strings.Split(string(f[3]), ","), "memory"):
+			memory = string(f[1])
 		}
 	}
-	return ""
+	if k.cgroups = k.unified; k.memoryV1 {
+		k.cgroups = memory
+	}
 }
 
 // memoryHierarchyIsV1 reads /proc/cgroups, where a controller of the v2

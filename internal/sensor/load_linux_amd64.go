@@ -267,6 +267,10 @@ func flag(b bool) uint32 {
 // Hooks returns what became of each hook, in a fixed order.
 func (s *Sensor) Hooks() []Hook { return slices.Clone(s.hooks) }
 
+// CgroupRoot returns where the hierarchy is mounted whose cgroups records name,
+// "" when it is not: ids are unique within one hierarchy only.
+func (s *Sensor) CgroupRoot() string { return s.kernel.cgroups }
+
 // Close detaches everything. Run has returned before it is called.
 func (s *Sensor) Close() error {
 	var errs []error

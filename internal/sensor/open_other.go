@@ -13,6 +13,9 @@ func Open(Options) (*Sensor, error) { return nil, ErrPlatform }
 // Hooks returns nothing.
 func (*Sensor) Hooks() []Hook { return nil }
 
+// CgroupRoot returns "".
+func (*Sensor) CgroupRoot() string { return "" }
+
 // Run returns ErrPlatform.
 func (*Sensor) Run(context.Context, func(*Record)) error { return ErrPlatform }
 

@@ -87,25 +87,6 @@ func (s *Sensor) iterate(p *ebpf.Program, each func(*Record)) error {
 	return errors.Join(err, records.Close(), l.Close())
 }
 
-// decodeAll decodes records that stand one behind the other and returns the
-// number of those that could not be.
-func decodeAll(b []byte, each func(*Record)) (bad uint64) {
-	var r Record
-	for len(b) > 0 {
-		n, err := length(b)
-		if err != nil {
-			return bad + 1 // where the next one begins is not known
-		}
-		if r.Decode(b[:n]) == nil {
-			each(&r)
-		} else {
-			bad++
-		}
-		b = b[n:]
-	}
-	return bad
-}
-
 // Losses reads the counters of the kernel side.
 func (s *Sensor) Losses() (*Losses, error) {
 	l := &Losses{Cgroups: map[uint64][kindEnd]uint64{}, Bad: s.bad.Load()}

@@ -253,6 +253,25 @@ func (r *Record) Decode(b []byte) error {
 	return nil
 }
 
+// decodeAll decodes records that stand one behind the other and returns the
+// number of those that could not be.
+func decodeAll(b []byte, each func(*Record)) (bad uint64) {
+	var r Record
+	for len(b) > 0 {
+		n, err := length(b)
+		if err != nil {
+			return bad + 1 // where the next one begins is not known
+		}
+		if r.Decode(b[:n]) == nil {
+			each(&r)
+		} else {
+			bad++
+		}
+		b = b[n:]
+	}
+	return bad
+}
+
 func (r *Record) header(b []byte) {
 	r.Time, r.Start, r.Cgroup = le64(b, 0), le64(b, 8), le64(b, 16)
 	r.PID, r.TID, r.UID, r.GID = le32(b, 28), le32(b, 32), le32(b, 36), le32(b, 40)
