@@ -19,6 +19,7 @@ var (
 	loadRows    = flag.Int("history.rows", 0, "rows that TestLoad writes and searches; 0 skips it")
 	loadRaw     = flag.Int("history.raw", 0, "bytes of raw record a row that TestLoad writes")
 	loadDir     = flag.String("history.dir", "", "folder that TestLoad keeps its segments in; it is not loaded again")
+	loadIndexes = flag.Int("history.indexes", 0, "MiB of indexes that TestLoad holds open; 0 is the default")
 	loadQueries = flag.Int("history.queries", 100, "queries of each kind that TestLoad makes")
 )
 
@@ -36,7 +37,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer folder.Close()
-	s := open(t, Config{Blobs: folder})
+	s := open(t, Config{Blobs: folder, IndexBytes: *loadIndexes << 20})
 	if s.Status().Segments == 0 {
 		load(t, s, *loadRows)
 	}
