@@ -49,28 +49,33 @@ func (c *traceCommand) runWatch(cmd *cobra.Command, changesOnly bool) error {
 		return c.change(cmd.OutOrStdout(), m)
 	}}
 	refused := false
-	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+	for pause := firstPause; cmd.Context().Err() == nil; pause = min(2*pause, maxPause) {
 		began := w.streams
 		err := c.stream(cmd.Context(), w, filter)
-		if cmd.Context().Err() != nil {
-			return nil // interrupted: the ordinary end
-		}
 		// The token in a data folder changes when its server starts; the file may do so a
 		// moment after the server answers.
 		late := c.settings.Data != "" && !refused && connect.CodeOf(err) == connect.CodeUnauthenticated
 		refused = late
-		if w.streams == 0 || !passing(err) && !late {
+		if cmd.Context().Err() == nil && (w.streams == 0 || !passing(err) && !late) {
 			return err
 		}
 		if w.streams > began {
 			pause = firstPause
 		}
-		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "clew: %v; trying again in %v\n", err, pause)
-		select {
-		case <-time.After(pause):
-		case <-cmd.Context().Done():
-			return nil
-		}
+		rest(cmd, err, pause)
+	}
+	return nil // interrupted: the ordinary end
+}
+
+// rest says why the server is asked again, and waits until then.
+func rest(cmd *cobra.Command, err error, pause time.Duration) {
+	if cmd.Context().Err() != nil {
+		return
+	}
+	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "clew: %v; trying again in %v\n", err, pause)
+	select {
+	case <-time.After(pause):
+	case <-cmd.Context().Done():
 	}
 }
 
